@@ -1,0 +1,50 @@
+"""camdebug shows where a model looks while it trains, and says when it leans on the background.
+
+The data flows one way::
+
+    probe set -> CAM engine -> measures -> background contrast -> verdict -> dashboards
+
+* :class:`ProbeSet` (``camdebug.probe``): the fixed, annotated pictures that are looked at again and again.
+* :func:`compute_cams` (``camdebug.cam``): class activation maps, every gradient method from one pass.
+* ``camdebug.measures``: how much heat lies outside the object, with its chance level.
+* ``camdebug.background``: the same objects on swapped backgrounds; what changes is owed to the background.
+* ``camdebug.verdict``: what may be said about a class, in words, with error control over the whole run.
+* :class:`CAMMonitor` (``camdebug.callbacks``): the Lightning callback that schedules all this.
+
+Nothing heavy is imported before it is used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from camdebug.callbacks.cam_monitor import CAMMonitor as CAMMonitor
+    from camdebug.cam.engine import compute_cams as compute_cams
+    from camdebug.measures.localisation import localisation_scores as localisation_scores
+    from camdebug.probe.probe_set import ProbeSet as ProbeSet
+    from camdebug.records import Heatmaps as Heatmaps
+    from camdebug.records import Level as Level
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CAMMonitor": "camdebug.callbacks.cam_monitor",
+    "Heatmaps": "camdebug.records",
+    "Level": "camdebug.records",
+    "ProbeSet": "camdebug.probe.probe_set",
+    "compute_cams": "camdebug.cam.engine",
+    "localisation_scores": "camdebug.measures.localisation",
+}
+
+__all__ = ["CAMMonitor", "Heatmaps", "Level", "ProbeSet", "compute_cams", "localisation_scores"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'camdebug' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,33 @@
+"""Checks of what people pass to ``CAMMonitor``: a wrong value is refused where it is written."""
+
+from __future__ import annotations
+
+from camdebug.probe.probe_set import ProbeSet
+
+
+def check_probes(probes: object) -> ProbeSet:
+    """The probe set, or a ``TypeError`` that says how to build one."""
+    if not isinstance(probes, ProbeSet):
+        raise TypeError(
+            f"probes: expected a camdebug.ProbeSet, got {type(probes).__name__}; build one with "
+            "ProbeSet.from_dataset(dataset) or ProbeSet(images, labels, boxes)"
+        )
+    return probes
+
+
+def check_count(name: str, value: object, *, least: int) -> None:
+    """Refuse all but whole numbers from ``least`` on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}: expected a whole number, {least} or more, got {value!r}")
+
+
+def check_share(name: str, value: object) -> None:
+    """Refuse all but numbers between 0 and 1."""
+    if not isinstance(value, (int, float)) or not 0 < value < 1:
+        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}")
+
+
+def check_name(name: str, value: object) -> None:
+    """Refuse what not every logger takes as the first part of a metric's name."""
+    if not isinstance(value, str) or not value or not all(c.isascii() and (c.isalnum() or c in "_-.") for c in value):
+        raise ValueError(f"{name}: expected ASCII letters, digits, '_', '-' or '.', got {value!r}")

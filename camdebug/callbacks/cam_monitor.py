@@ -1,0 +1,291 @@
+"""``CAMMonitor``: schedules looks at a model inside a Lightning training, and never harms the training."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from typing import Any
+
+from torch import nn
+
+from camdebug.callbacks import trainer_facts as facts
+from camdebug.callbacks.arguments import check_count, check_name, check_probes, check_share
+from camdebug.callbacks.messages import Messenger, told
+from camdebug.callbacks.metrics import chance_level, metrics_of, missing
+from camdebug.callbacks.reporter import Reporter
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.layers import TargetLayer
+from camdebug.observe import Observer
+from camdebug.probe.probe_set import ProbeSet
+from camdebug.records import EpochRecord
+
+_VERSION = 1
+
+
+class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
+    """Watch where a model looks while it trains, and warn when a class leans on its background.
+
+    Works in Trainers of ``pytorch_lightning`` and ``lightning.pytorch``. Once an epoch it computes class activation
+    maps of the probe set, measures the heat outside the boxes, contrasts the evidence that enters through swapped
+    backgrounds, and sends pictures, scalars and verdicts to the Trainer's TensorBoard and W&B loggers. The training
+    ends with the same weights, bit for bit, as without it. A failure of its own is reported once and costs that look.
+
+    Metrics (for ``EarlyStopping``, ``ModelCheckpoint`` and loggers): ``camdebug/outside_mass``,
+    ``camdebug/log_density_ratio``, ``camdebug/background_evidence``, ``camdebug/suspect_classes`` and more, and for
+    each class ``camdebug/class/<slug>/...``.
+
+    Args:
+        probes: the probe set.
+        every_n_epochs: look every so many epochs; the first and the last epoch always count. In between monitors
+            see the last value again, so give ``EarlyStopping`` a patience that allows for it.
+        method: CAM method of the maps: ``hirescam``, ``gradcam``, ``gradcam++``, ``xgradcam`` or ``layercam``.
+        target_layer: dotted name or module; by default the last spatial stage.
+        contrast: also measure background evidence (two more forwards a probe). Without it no alert is possible.
+        log_probes: so many probes are drawn, spread over the classes.
+        chunk_size: pictures in one forward.
+        alpha: at most this share of clean runs raises an alert, over all classes and looks.
+        seed: of donors and permutations.
+        name: first part of metric names and dashboard tags; two monitors in one Trainer need different ones.
+        verbose: print the choices once, at the start.
+
+    Attributes:
+        last_record: everything that the last look found.
+
+    Raises:
+        TypeError, ValueError: when an argument is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        probes: ProbeSet,
+        *,
+        every_n_epochs: int = 1,
+        method: str = "hirescam",
+        target_layer: str | nn.Module | None = None,
+        contrast: bool = True,
+        log_probes: int = 16,
+        chunk_size: int = 32,
+        alpha: float = 0.05,
+        seed: int = 0,
+        name: str = "camdebug",
+        verbose: bool = True,
+    ) -> None:
+        super().__init__()
+        self.probes = check_probes(probes)
+        check_count("every_n_epochs", every_n_epochs, least=1)
+        check_count("chunk_size", chunk_size, least=1)
+        check_count("log_probes", log_probes, least=0)
+        check_count("seed", seed, least=0)
+        check_share("alpha", alpha)
+        check_name("name", name)
+        self.every_n_epochs = every_n_epochs
+        self.name = name
+        self.verbose = verbose
+        self._asked_for_layer = target_layer is not None
+        self._messages = Messenger()
+        self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages)
+        self._observer = Observer(
+            probes,
+            method=method,
+            target_layer=target_layer,
+            contrast=contrast,
+            chunk_size=chunk_size,
+            alpha=alpha,
+            seed=seed,
+        )
+        self._forget()
+
+    def _forget(self) -> None:
+        """A new run begins."""
+        self.last_record: EpochRecord | None = None
+        self._metrics: dict[str, float] = {}
+        self._stand_ins: dict[str, float] = {}
+        self._last_epoch = self._last_logged_epoch = -1
+        self._messages.forget()
+        self._observer.forget()
+        self._reporter.forget()
+
+    # When to look
+
+    def setup(self, trainer: facts.Trainer, pl_module: facts.LightningModule, stage: str) -> None:
+        """Start afresh when the epochs do; a checkpoint's state is loaded after this."""
+        with self._messages.harmless("setting up"):
+            if stage == "fit" and (trainer.current_epoch == 0 or trainer.current_epoch < self._last_epoch):
+                self._forget()
+
+    def on_fit_start(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
+        """Find the target layer and say what was chosen. A wrong argument ends here, before anything is lost."""
+        self._off = True
+        with self._messages.harmless("starting"):
+            self._messages.active = bool(trainer.is_global_zero)
+            strategy = facts.unsupported_strategy(trainer)
+            if strategy is not None:
+                self._say_off(f"{strategy} is not supported yet")
+                return
+        layer = self._find_layer(trainer, pl_module)
+        if layer is None:
+            return
+        self._off = False
+        with self._messages.harmless("starting"):
+            weights = facts.weights_seen(trainer, self)
+            self._reporter.open(trainer.loggers, method=self._observer.method, layer=layer, weights=weights)
+            if self.verbose:
+                self._messages.say(self._opening_words(layer, weights))
+
+    def on_validation_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
+        """Look after the last validation of an epoch, in time for monitors. The very first look takes the first one."""
+        looked, last = False, True
+        with self._messages.harmless("planning a look"):
+            if not facts.is_fitting(trainer):
+                return
+            last = facts.is_last_validation(trainer)
+            looked = self._is_due(trainer) and (last or not self._metrics)
+        if looked:
+            self._look(trainer, pl_module, in_train_hook=False)
+        self._log(trainer, pl_module, looked=looked, closing=last)
+
+    def on_train_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
+        """Look here in epochs without a validation."""
+        looked = False
+        with self._messages.harmless("planning a look"):
+            looked = self._is_due(trainer)
+        if looked:
+            self._look(trainer, pl_module, in_train_hook=True)
+        self._log(trainer, pl_module, looked=looked, closing=True)
+
+    def on_fit_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
+        """Bring the film strips up to date and say what was lost, if anything."""
+        self._reporter.finish()
+        self._messages.closing_words()
+
+    def _is_due(self, trainer: facts.Trainer) -> bool:
+        epoch = trainer.current_epoch
+        if self._off or epoch == self._last_epoch:
+            return False
+        first = self._last_epoch < 0
+        return bool(first or epoch - self._last_epoch >= self.every_n_epochs or facts.is_last_epoch(trainer))
+
+    # What a look does
+
+    def _find_layer(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> TargetLayer | None:
+        """The layer, or ``None`` when the model cannot be explained. Raises for wrong arguments alone."""
+        try:
+            with ExitStack() as stack:
+                self._borrow(stack, pl_module)
+                return self._observer.prepare(pl_module, facts.TrainerPrecision(trainer, pl_module))
+        except Exception as error:
+            if _blames(error, "probes:") or (self._asked_for_layer and _blames(error, "target_layer:")):
+                raise
+            self._say_off(f"it cannot explain this model ({told(error)})")
+            return None
+
+    def _look(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, in_train_hook: bool) -> None:
+        epoch = self._last_epoch = trainer.current_epoch
+        self._messages.looks += 1
+        try:
+            with ExitStack() as stack:
+                changed = self._borrow(stack, pl_module)
+                record = self._observer.look(
+                    pl_module,
+                    facts.TrainerPrecision(trainer, pl_module),
+                    epoch=epoch,
+                    looks_left=facts.looks_left(trainer, self.every_n_epochs),
+                )
+            self._metrics |= metrics_of(record, name=self.name, slugs=self._reporter.slugs)
+        except Exception as error:
+            self._messages.lost_look(epoch, error)
+            return
+        self.last_record = record
+        self._messages.forward_changes(changed)
+        with self._messages.harmless("reporting a look"):
+            self._reporter.publish(record, step=facts.logger_step(trainer, in_train_hook=in_train_hook))
+
+    def _borrow(self, stack: ExitStack, pl_module: facts.LightningModule) -> list[str]:
+        changed = stack.enter_context(borrowed(pl_module))
+        stack.enter_context(facts.logging_off(pl_module))
+        return changed
+
+    def _log(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, looked: bool, closing: bool) -> None:
+        """Log once an epoch, the last values again if need be, and whenever a monitor would find nothing."""
+        with self._messages.harmless("logging metrics"):
+            if getattr(trainer, "barebones", False):  # where Lightning warns at every log
+                return
+            awaited = [n for n in facts.monitored_names(trainer) if n.startswith(f"{self.name}/")]
+            unseen = any(n not in trainer.callback_metrics for n in awaited)
+            if not (looked or unseen or (closing and self._last_logged_epoch != trainer.current_epoch)):
+                return
+            self._last_logged_epoch = trainer.current_epoch
+            self._stand_in_for(missing(awaited, self._metrics, name=self.name))
+            for key, value in {**self._stand_ins, **self._metrics}.items():
+                # Of batch size 1, because Lightning refuses to guess one in some trainings.
+                pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=False, prog_bar=False, batch_size=1)
+
+    def _stand_in_for(self, lacking: list[str]) -> None:
+        outside = float(1 - self.probes.coverage((1, 1)).mean())
+        self._stand_ins = {key: chance_level(key, chance_outside_mass=outside) for key in lacking}
+        if lacking:
+            self._messages.warn_once(
+                f"camdebug has no value for {', '.join(lacking)} but a monitor waits for it; it gets the chance level "
+                f"{list(self._stand_ins.values())} instead, so that the monitor does not end the training."
+            )
+
+    # What people are told
+
+    def _opening_words(self, layer: TargetLayer, weights: str) -> str:
+        testable = self._observer.testable_classes
+        judged = (
+            f"{len(testable)} of {len(self.probes.class_names)} classes can be judged"
+            if testable
+            else "no class can be judged (an alert needs boxes of 2 to 70 % of the picture and 20 probes in a class)"
+        )
+        return (
+            f"{self.name}: {len(self.probes)} probes of {len(self.probes.class_names)} classes, "
+            f"{self._observer.method} on {layer.name} ({layer.reason}), {weights} weights, every "
+            f"{self.every_n_epochs} epoch(s); {judged}; {len(self._reporter.logged)} probes are drawn. "
+            f"Probe set {self.probes.fingerprint[:12]}."
+        )
+
+    def _say_off(self, why: str) -> None:
+        self._messages.warn_once(f"camdebug is off in this run: {why}. Training goes on without it.")
+
+    # State: primitives and tensors only, or the user's checkpoint could not be loaded with weights_only=True
+
+    @property
+    def state_key(self) -> str:
+        """Distinct for each monitor name."""
+        return str(self._generate_state_key(name=self.name))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Verdicts, film frames and last metrics."""
+        with self._messages.harmless("saving its state"):
+            return {
+                "version": _VERSION,
+                "last_epoch": self._last_epoch,
+                "metrics": dict(self._metrics),
+                "observer": self._observer.state_dict(),
+                "dashboard": self._reporter.state_dict(),
+            }
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint stopped; one that cannot be used is reported and left aside."""
+        try:
+            if state_dict["version"] != _VERSION:
+                raise ValueError(f"version: expected {_VERSION}, got {state_dict['version']!r}")
+            last_epoch = int(state_dict["last_epoch"])
+            metrics = {str(k): float(v) for k, v in state_dict["metrics"].items() if math.isfinite(v)}
+            self._observer.load_state_dict(state_dict["observer"])
+        except Exception as error:
+            self._forget()
+            self._messages.warn_once(f"camdebug starts afresh, its state in the checkpoint is unusable: {told(error)}.")
+            return
+        self._last_epoch, self._metrics = last_epoch, metrics
+        self._reporter.load_state_dict(state_dict.get("dashboard"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what Lightning hangs on callbacks."""
+        return {k: v for k, v in vars(self).items() if k not in ("log", "log_dict")}
+
+
+def _blames(error: Exception, argument: str) -> bool:
+    return isinstance(error, (TypeError, ValueError)) and str(error).startswith(argument)

@@ -1,0 +1,112 @@
+"""Words to the user that can never hurt: warnings that do not raise, each said once."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+class CamdebugWarning(UserWarning):
+    """camdebug has something to say about itself; training goes on."""
+
+
+class ShortcutWarning(CamdebugWarning):
+    """A class seems to lean on its background."""
+
+
+class Messenger:
+    """Says things on rank zero. Counts looks and the ones that were lost.
+
+    With warnings turned into errors (``-W error``) a warning of ours would end the user's training; it is then printed
+    to standard error instead.
+    """
+
+    def __init__(self) -> None:
+        self.active = True
+        self.forget()
+
+    def forget(self) -> None:
+        """A new run begins: nothing has been said yet."""
+        self.looks = 0
+        self._lost: list[int] = []
+        self._said: set[str] = set()
+
+    @contextmanager
+    def harmless(self, doing: str) -> Iterator[None]:
+        """An exception inside the block is reported once for each ``doing``, and goes no further."""
+        try:
+            yield
+        except Exception as error:
+            self._say_once(doing, f"camdebug: {doing} failed ({told(error)}). Training goes on.")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if self.active:
+            _print(text, sys.stdout)
+
+    def warn(self, text: str, category: type[CamdebugWarning] = CamdebugWarning) -> None:
+        """Warn, whatever the warning filters are."""
+        if not self.active:
+            return
+        try:
+            warnings.warn(text, category, stacklevel=3)
+        except Exception:  # the filters' own "error", or a host program's handler that fails
+            _print(f"{category.__name__}: {text}", sys.stderr)
+
+    def warn_once(self, text: str) -> None:
+        """Warn unless the same was said before."""
+        self._say_once(text, text)
+
+    def lost_look(self, epoch: int, error: Exception) -> None:
+        """Report the first lost look with its cause, and count the others."""
+        self._lost.append(epoch)
+        if len(self._lost) == 1:
+            self.warn(
+                f"camdebug lost its look at epoch {epoch}: {told(error)}{_place(error)}. The model is as it was and "
+                "training goes on; the next look is tried as planned, further losses are counted at the end."
+            )
+
+    def forward_changes(self, names: list[str]) -> None:
+        """Say once that the model's forward changes its own state."""
+        if names:
+            self._say_once(
+                "forward changes",
+                f"camdebug: the model's forward changes {', '.join(names[:5])}"
+                + (", ..." if len(names) > 5 else "")
+                + ". Each look puts it back, so training is not affected.",
+            )
+
+    def closing_words(self) -> None:
+        """Say how many looks were lost, if more than the one already reported."""
+        if len(self._lost) > 1:
+            self.warn(f"camdebug lost {len(self._lost)} of {self.looks} looks (epochs {self._lost[:10]}).")
+
+    def _say_once(self, key: str, text: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            self.warn(text)
+
+
+def told(error: Exception) -> str:
+    """An exception in a line, even one that cannot be printed."""
+    try:
+        lines = str(error).splitlines()
+    except Exception:
+        lines = []
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+
+
+def _print(text: str, stream: object) -> None:
+    """Print in what the stream can encode; a closed stream is no reason to end a training."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    with suppress(Exception):
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)  # type: ignore[call-overload]

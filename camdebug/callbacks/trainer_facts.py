@@ -1,0 +1,125 @@
+"""What the callback needs to know of a Trainer, in one place: both packages, 2.2 and newer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from torch import Tensor
+
+Trainer = Any
+LightningModule = Any
+
+
+def callback_bases() -> tuple[type, ...]:
+    """The ``Callback`` of every installed Lightning package: a Trainer accepts only its own."""
+    found: list[type] = []
+    for package, module in (("pytorch_lightning", "pytorch_lightning"), ("lightning", "lightning.pytorch")):
+        with suppress(ImportError):  # one that is broken, or Fabric alone, is as good as none
+            if find_spec(package) is not None:
+                found.append(import_module(module).Callback)
+    return tuple(dict.fromkeys(found))
+
+
+class TrainerPrecision:
+    """Pictures enter the model as the Trainer's precision plugin has it."""
+
+    def __init__(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._plugin = trainer.precision_plugin
+        self._device = pl_module.device
+
+    def convert(self, images: Tensor) -> Tensor:
+        """Move pictures to the module's device and the Trainer's number format."""
+        converted: Tensor = self._plugin.convert_input(images.to(self._device))
+        return converted
+
+    def context(self) -> AbstractContextManager[Any]:
+        """Autocast or default dtype, as the Trainer wraps its own forwards."""
+        context: AbstractContextManager[Any] = self._plugin.forward_context()
+        return context
+
+
+@contextmanager
+def logging_off(pl_module: LightningModule) -> Iterator[None]:
+    """A ``self.log`` inside the model's forward must not book our probes as the user's data."""
+    attributes: dict[str, Any] = pl_module.__dict__
+    kept: dict[str, Any] = {name: attributes[name] for name in ("log", "log_dict") if name in attributes}
+    attributes.update(log=_ignore, log_dict=_ignore)
+    try:
+        yield
+    finally:
+        for name in ("log", "log_dict"):
+            attributes.pop(name, None)
+        attributes.update(kept)
+
+
+def _ignore(*_args: object, **_kwargs: object) -> None:
+    return None
+
+
+def _class_names(thing: object) -> set[str]:
+    return {c.__name__ for c in type(thing).__mro__}
+
+
+def is_fitting(trainer: Trainer) -> bool:
+    """A real training epoch: not the sanity check, nor ``validate``, ``test`` or ``predict``."""
+    return getattr(trainer.state.fn, "value", trainer.state.fn) == "fit" and not trainer.sanity_checking
+
+
+def unsupported_strategy(trainer: Trainer) -> str | None:
+    """Name of a strategy that shards the model, under which a look is not proven to be harmless."""
+    names = _class_names(trainer.strategy)
+    return next((n for n in ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy") if n in names), None)
+
+
+def weights_seen(trainer: Trainer, callback: object) -> str:
+    """``"current"``, or ``"averaged"`` when a ``WeightAveraging`` callback has swapped them in during validation."""
+    names = [_class_names(c) for c in trainer.callbacks]
+    averaging = next((i for i, n in enumerate(names) if "WeightAveraging" in n), None)
+    return "averaged" if averaging is not None and trainer.callbacks.index(callback) < averaging else "current"
+
+
+def logger_step(trainer: Trainer, *, in_train_hook: bool) -> int:
+    """The step at which Lightning books the scalars of this epoch end."""
+    stepped = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", None)
+    if stepped is None:
+        return int(trainer.global_step)
+    return max(0, int(stepped) - int(in_train_hook))
+
+
+def is_last_validation(trainer: Trainer) -> bool:
+    """No further validation is due in this epoch, as far as can be told."""
+    batches, interval = trainer.num_training_batches, trainer.val_check_batch
+    if interval is None or not (math.isfinite(batches) and math.isfinite(interval)):
+        return True
+    left = int(batches) - (trainer.fit_loop.epoch_loop.batch_idx + 1)
+    return bool(left < int(interval))
+
+
+def is_last_epoch(trainer: Trainer) -> bool:
+    """No epoch follows this one, as far as can be told."""
+    if trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step:
+        return True
+    return _planned(trainer) and bool(trainer.current_epoch + 1 >= trainer.max_epochs)
+
+
+def looks_left(trainer: Trainer, every_n_epochs: int) -> int | None:
+    """Planned looks from this epoch on, this one and the last epoch's included; ``None`` without a plan."""
+    if not _planned(trainer):
+        return None
+    return 1 + max(0, math.ceil((int(trainer.max_epochs) - 1 - int(trainer.current_epoch)) / every_n_epochs))
+
+
+def _planned(trainer: Trainer) -> bool:
+    return trainer.max_epochs not in (None, -1)
+
+
+def monitored_names(trainer: Trainer) -> set[str]:
+    """Metrics that a callback or a learning-rate scheduler waits for: the run ends with an error if one is missing."""
+    from_callbacks = {getattr(callback, "monitor", None) for callback in trainer.callbacks}
+    from_schedulers = {getattr(config, "monitor", None) for config in trainer.lr_scheduler_configs}
+    return {name for name in from_callbacks | from_schedulers if isinstance(name, str)}

@@ -1,0 +1,178 @@
+"""Borrow a model for a look and hand it back exactly as it was."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from camdebug.rng import preserved_rng
+
+
+@contextmanager
+def borrowed(model: nn.Module) -> Iterator[list[str]]:
+    """Evaluation mode, no graph, eager execution; on exit everything is back, whatever happened inside.
+
+    Kept: the random number generators, ``training`` of every submodule (set as an attribute: ``eval()`` and
+    ``train()`` may be overridden), buffers and plain attributes of every submodule, what lists, dicts and sets among
+    the attributes hold, and the grad mode. Parameters are never written and ``.grad`` is never touched, because
+    gradients are taken with respect to an activation only.
+
+    Yields:
+        A list that holds, after the block, the names of buffers and attributes that the model's forward had changed.
+
+    Raises:
+        TypeError, ValueError: when the model cannot be handed back untouched: it is no module, TorchScript, or lazy.
+    """
+    _check_model(model)
+    changed: list[str] = []
+    with preserved_rng(), torch.inference_mode(False), torch.no_grad(), _eager():
+        states = [_ModuleState.of(name, module) for name, module in model.named_modules()]
+        try:
+            for state in states:
+                state.module.training = False
+            yield changed
+        finally:
+            for state in states:
+                changed.extend(state.restore())
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Hooks inside a warmed compiled module never fire, so run it eagerly; nothing to do if dynamo was never loaded."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TypeError(f"model: {name or 'it'} is TorchScript, which takes no hooks; pass the module it came from")
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            # A first forward would draw the weights that training must draw itself.
+            raise ValueError(f"model: {name} is not initialised yet (a lazy module); run one forward first")
+
+
+@dataclass(frozen=True)
+class _ModuleState:
+    """What a forward can change in one module: its attributes and buffers, and what those hold."""
+
+    name: str
+    module: nn.Module
+    attributes: dict[str, Any]
+    buffers: dict[str, Tensor | None]
+    contents: list[_Content]
+    containers: list[_Container]
+
+    @classmethod
+    def of(cls, name: str, module: nn.Module) -> _ModuleState:
+        attributes, buffers = dict(vars(module)), dict(module._buffers)
+        contents = [_Content.of(k, t) for k, t in {**attributes, **buffers}.items() if _has_content(t)]
+        held = [(k, v) for k, v in attributes.items() if isinstance(v, (list, dict, set, deque)) and k != "_buffers"]
+        return cls(name, module, attributes, buffers, contents, [_Container.of(k, v) for k, v in held])
+
+    def restore(self) -> list[str]:
+        changed = [
+            *_restore_dict(vars(self.module), self.attributes, quiet=("training",)),
+            *_restore_dict(self.module._buffers, self.buffers),
+            *(content.key for content in self.contents if content.restore()),
+            *(container.key for container in self.containers if container.restore()),
+        ]
+        return [f"{self.name}.{key}".lstrip(".") for key in changed]
+
+
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """What a tensor contained, and whether it was a part of a graph."""
+
+    key: str
+    tensor: Tensor
+    copy: Tensor
+    in_graph: bool
+
+    @classmethod
+    def of(cls, key: str, tensor: Tensor) -> _Content:
+        return cls(key, tensor, tensor.detach().clone(), tensor.grad_fn is not None)
+
+    def restore(self) -> bool:
+        if self.tensor.grad_fn is not None and not self.in_graph:
+            self.tensor.detach_()  # an update in place from an activation that required a gradient
+        if _same_bits(self.tensor, self.copy):
+            return False
+        if self.tensor.shape == self.copy.shape:
+            self.tensor.copy_(self.copy)
+        else:
+            self.tensor.data = self.copy
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class _Container:
+    """What a list, dict, set or deque held, one level deep."""
+
+    key: str
+    container: Any
+    copy: Any
+
+    @classmethod
+    def of(cls, key: str, container: Any) -> _Container:  # noqa: ANN401
+        return cls(key, container, dict(container) if isinstance(container, dict) else list(container))
+
+    def restore(self) -> bool:
+        held, now = self.copy, self.container
+        pairs = zip(_flat(now), _flat(held), strict=False)
+        if len(now) == len(held) and all(a is b for a, b in pairs):
+            return False
+        now.clear()
+        if isinstance(now, (dict, set)):
+            now.update(held)
+        else:
+            now.extend(held)
+        return True
+
+
+def _flat(container: Any) -> list[Any]:  # noqa: ANN401
+    return [*container, *container.values()] if isinstance(container, dict) else [*container]
+
+
+def _has_content(value: object) -> bool:
+    if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
+        return False
+    return not (value.is_meta or is_lazy(value))
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    """Equal to the last bit: a NaN equals itself, and 0 is not -0."""
+    if a.shape != b.shape:
+        return False
+    if type(a) is not Tensor or a.layout is not torch.strided or a.is_complex() or a.is_quantized:
+        return torch.equal(a, b)
+    return torch.equal(a.contiguous().reshape(-1).view(torch.uint8), b.contiguous().reshape(-1).view(torch.uint8))
+
+
+def _restore_dict(present: dict[str, Any], before: dict[str, Any], quiet: tuple[str, ...] = ()) -> list[str]:
+    """Put every entry back to the very object it was. Returns the keys that had changed, but for the quiet ones."""
+    changed = [k for k in present if k not in before]
+    for key in changed:
+        del present[key]
+    for key, value in before.items():
+        if key not in present or present[key] is not value:
+            if key not in present or not _same_scalar(present[key], value):
+                changed.append(key)
+            present[key] = value
+    return [key for key in changed if key not in quiet]
+
+
+def _same_scalar(a: object, b: object) -> bool:
+    return type(a) is type(b) and isinstance(a, (bool, int, float, str, type(None))) and a == b

@@ -1,0 +1,319 @@
+"""One look becomes pictures and texts in every dashboard: what is drawn, how often, and what is kept for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from camdebug.probe.probe_set import ProbeSet
+from camdebug.records import BackgroundContrast, EpochRecord
+from camdebug.render.colour import density
+from camdebug.render.cue_map import cue_scale, draw_cue_map, draw_mean_map, mean_box, mean_density, mean_picture
+from camdebug.render.film import Film, Shot
+from camdebug.render.filmstrip import draw_filmstrip
+from camdebug.render.overlay import draw_overlays
+from camdebug.render.picture import find_colours, to_pictures
+from camdebug.render.words import SCALE_NOTE, class_name, of_prediction, read, two_digits
+from camdebug.sinks.base import Picture, PictureBox, Sink, unique_slugs
+from camdebug.sinks.broadcast import Broadcast
+
+_STATE_VERSION = 1
+_PAIR = -1
+
+
+class Dashboard:
+    """Draws each look and logs it everywhere. Lives on rank zero and never raises because of a picture or a backend.
+
+    Overlays and the verdict are logged at every look; wrong predictions also with the heat for what was predicted.
+    Film strips and maps of classes are logged at looks 1 to 10, then at every doubling (20, 40, ...), at the final
+    look and when a class enters or leaves an alert level.
+
+    Args:
+        probes: the fixed probe set.
+        logged: indices of the probes that are shown, see :func:`choose_logged`.
+        sinks: backends, see :func:`camdebug.sinks.sinks_for`.
+        prefix: first part of all tags; two dashboards on one logger need different ones.
+        slugs: a tag-safe name for each class; by default :func:`camdebug.sinks.unique_slugs` of the names.
+        max_classes: so many classes get maps at each look; those on alert get them besides.
+
+    Attributes:
+        problems: sentences on sinks and drawings that failed, one for each; the caller reports and may clear them.
+        colours: the sentence that says how the pictures' own colours were restored.
+    """
+
+    def __init__(
+        self,
+        probes: ProbeSet,
+        logged: Sequence[int],
+        sinks: Sequence[Sink],
+        *,
+        prefix: str = "camdebug",
+        slugs: Sequence[str] | None = None,
+        max_classes: int = 24,
+    ) -> None:
+        wrong = [i for i in logged if not 0 <= i < len(probes)]
+        if wrong:
+            raise ValueError(f"logged: expected indices of the {len(probes)} probes, got {wrong[:5]}")
+        self._probes, self._prefix = probes, prefix
+        self._logged = [int(i) for i in logged]
+        self._slugs = tuple(slugs) if slugs is not None else unique_slugs(probes.class_names)
+        self._max_classes = max_classes
+        self._sinks = Broadcast(sinks)
+        self.problems = self._sinks.problems
+        self._failed_drawings: set[str] = set()
+        self._colours = find_colours(probes.images, probes.mean, probes.std)
+        self.colours = self._colours.sentence
+        self._pictures = to_pictures(probes.images[self._logged], self._colours)
+        self._means: dict[int, tuple[NDArray[np.uint8], torch.Tensor]] = {}
+        self._film = Film(len(self._logged))
+        self._looks = 0
+        self._cue_scale = 0.0
+        self._undrawn: EpochRecord | None = None
+
+    def publish(self, record: EpochRecord, *, step: int, verdict_text: str, final: bool = False) -> None:
+        """Log one look.
+
+        Args:
+            record: what the look found, about the whole probe set in its order.
+            step: of the logger, the same as that of the scalars of this look.
+            verdict_text: markdown, logged under ``<prefix>/verdict``.
+            final: no look follows.
+        """
+        self._looks += 1
+        self._film.append(self._shot(record))
+        self._cue_scale = cue_scale([c.cue_map for c in record.contrasts], self._cue_scale)
+        self._sinks.text(f"{self._prefix}/verdict", verdict_text, step=step)
+        self._log("overlays", lambda: self._overlays(record), step)
+        if final or strips_due(self._looks) or _alert_changed(record):
+            self._log_summaries(record, step)
+        else:
+            self._undrawn = record
+
+    def finish(self, *, step: int) -> None:
+        """Log strips and maps of classes once more when they do not show the last look yet."""
+        if self._undrawn is not None:
+            self._log_summaries(self._undrawn, step)
+
+    def alert(self, title: str, text: str, *, step: int) -> None:
+        """Alert in every dashboard."""
+        self._sinks.alert(title, text, step=step)
+
+    def facts(self, facts: Mapping[str, str | int | float]) -> None:
+        """Record facts of the whole run in every dashboard."""
+        self._sinks.facts(facts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What film strips need after a resume: only primitives, lists, dicts and tensors."""
+        return {
+            "version": _STATE_VERSION,
+            "fingerprint": self._probes.fingerprint,
+            "logged": list(self._logged),
+            "looks": self._looks,
+            "cue_scale": self._cue_scale,
+            "film": self._film.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            ValueError: when the state is damaged or of other probes; nothing has changed then.
+        """
+        expected = {"version": _STATE_VERSION, "fingerprint": self._probes.fingerprint, "logged": self._logged}
+        for name, value in expected.items():
+            found = state.get(name) if isinstance(state, Mapping) else None
+            if type(found) is not type(value) or found != value:
+                raise ValueError(f"dashboard state: expected the {name} of this run, found another")
+        looks, scale = state.get("looks"), state.get("cue_scale")
+        if not isinstance(looks, int) or not isinstance(scale, float) or not 0 <= scale < float("inf") or looks < 0:
+            raise ValueError(f"dashboard state: expected looks and cue_scale, got {looks!r} and {scale!r}")
+        self._film.load_state_dict(state.get("film"))
+        self._looks, self._cue_scale = looks, scale
+
+    def _log(self, what: str, draw: Callable[[], list[Picture]], step: int) -> None:
+        if not len(self._sinks):
+            return
+        try:
+            pictures = draw()
+        except Exception as error:
+            if what not in self._failed_drawings:
+                self._failed_drawings.add(what)
+                self.problems.append(f"Drawing {what} failed ({type(error).__name__}: {error}). Training goes on")
+            return
+        if pictures:
+            self._sinks.pictures(pictures, step=step)
+
+    def _log_summaries(self, record: EpochRecord, step: int) -> None:
+        self._undrawn = None
+        self._log("film strips", self._strips, step)
+        self._log("worst probes", lambda: self._worst(record), step)
+        self._log("cue maps", lambda: self._cue_maps(record), step)
+        self._log("mean maps", lambda: self._mean_maps(record), step)
+
+    def _shot(self, record: EpochRecord) -> Shot:
+        maps, scores, chosen = record.label_maps, record.scores, self._logged
+        return Shot(
+            epoch=record.epoch,
+            density=density(maps.maps[chosen]),
+            outside=scores.outside_mass[chosen],
+            chance=1 - scores.area_fraction[chosen],
+            correct=maps.correct[chosen],
+        )
+
+    def _overlays(self, record: EpochRecord) -> list[Picture]:
+        """The drawn probes with the heat for their label; the wrong ones also with the heat for the prediction."""
+        shown = dict(zip(self._logged, self._pictures, strict=True))
+        wrong = {i: p for i, p in shown.items() if not bool(record.label_maps.correct[i])}
+        return [
+            *self._draw("probe", shown, record, record.label_maps.maps),
+            *self._draw("predicted", wrong, record, record.predicted_maps.maps),
+        ]
+
+    def _worst(self, record: EpochRecord) -> list[Picture]:
+        """The probes that an alert names, whether or not they are among the drawn ones."""
+        alerted = [v for v in record.verdicts if v.level.is_alert][: self._max_classes]
+        worst = list(dict.fromkeys(i for v in alerted for i in v.worst_probes))
+        pictures = to_pictures(self._probes.images[worst], self._colours) if worst else ()
+        return self._draw("worst", dict(zip(worst, pictures, strict=True)), record, record.label_maps.maps)
+
+    def _draw(
+        self, group: str, shown: Mapping[int, NDArray[np.uint8]], record: EpochRecord, maps: torch.Tensor
+    ) -> list[Picture]:
+        """Overlays of the probes ``shown`` (index to picture) under ``<prefix>/<group>``."""
+        if not shown:
+            return []
+        chosen = list(shown)
+        readings = [read(record, i, self._probes.class_names) for i in chosen]
+        if group == "predicted":
+            readings = [of_prediction(reading) for reading in readings]
+        boxes = [self._probes.boxes[i] for i in chosen]
+        drawn = draw_overlays(np.stack(list(shown.values())), maps[chosen], boxes, readings)
+        return [
+            Picture(
+                tag=f"{self._prefix}/{group}/{self._probe_slug(reading.index)}",
+                image=overlay.image,
+                caption=f"epoch {record.epoch}, {reading.headline()}, {reading.numbers}; {SCALE_NOTE}",
+                boxes=tuple(PictureBox(*box, label=reading.label) for box in overlay.boxes),
+            )
+            for reading, overlay in zip(readings, drawn, strict=True)
+        ]
+
+    def _strips(self) -> list[Picture]:
+        epochs = self._film.epochs
+        pictures = []
+        for position, index in enumerate(self._logged):
+            title = f"#{index} {class_name(self._probes.class_names, int(self._probes.labels[index]))}"
+            strip = draw_filmstrip(
+                self._pictures[position],
+                self._film.frames(position),
+                self._probes.boxes[index],
+                title=title,
+                chance=self._film.chance(position),
+            )
+            caption = f"{title}, epochs {epochs[0]} to {epochs[-1]}; {SCALE_NOTE}"
+            pictures.append(Picture(f"{self._prefix}/filmstrip/{self._probe_slug(index)}", strip, caption))
+        return pictures
+
+    def _cue_maps(self, record: EpochRecord) -> list[Picture]:
+        shown = {_PAIR, *self._shown_classes(record)}
+        return [self._cue_map(c, record.epoch) for c in record.contrasts if c.class_idx in shown]
+
+    def _cue_map(self, contrast: BackgroundContrast, epoch: int) -> Picture:
+        name, tag = self._class_title(contrast.class_idx)
+        picture, box = self._mean(contrast.class_idx)
+        p_value = "p < .001" if contrast.p_value < 1e-3 else f"p {two_digits(contrast.p_value)}"
+        owed = f"{two_digits(contrast.value, sign=True)} logits (chance 0), {p_value}"
+        note = f"owed to its backgrounds at epoch {epoch}: {owed}"
+        title = f"cue map: {name}"
+        image = draw_cue_map(contrast.cue_map, picture, title=title, scale=self._cue_scale, boxes=box, note=note)
+        return Picture(f"{self._prefix}/cue_map/{tag}", image, f"{title}; {note}")
+
+    def _mean_maps(self, record: EpochRecord) -> list[Picture]:
+        pictures = []
+        for class_idx in self._shown_classes(record):
+            name, tag = self._class_title(class_idx)
+            picture, box = self._mean(class_idx)
+            members = self._probes.labels == class_idx
+            note = f"epoch {record.epoch}, mean of {int(members.sum())} probes"
+            heat = mean_density(record.label_maps.maps[members])
+            image = draw_mean_map(heat, picture, title=f"mean heat: {name}", boxes=box, note=note)
+            pictures.append(
+                Picture(f"{self._prefix}/mean_map/{tag}", image, f"mean heat: {name}; {note}; {SCALE_NOTE}")
+            )
+        return pictures
+
+    def _shown_classes(self, record: EpochRecord) -> list[int]:
+        present = [k for k, count in enumerate(self._probes.counts) if count]
+        alerted = [v.class_idx for v in record.verdicts if v.level.is_alert and v.class_idx in present]
+        return sorted({*present[: self._max_classes], *alerted[: self._max_classes]})
+
+    def _mean(self, class_idx: int) -> tuple[NDArray[np.uint8], torch.Tensor]:
+        """Mean picture and mean box of a class, or of all probes for the pair."""
+        if class_idx not in self._means:
+            members = [i for i, k in enumerate(self._probes.labels.tolist()) if class_idx in (k, _PAIR)]
+            picture = mean_picture(to_pictures(self._probes.images[members], self._colours))
+            self._means[class_idx] = picture, mean_box([self._probes.boxes[i] for i in members])
+        return self._means[class_idx]
+
+    def _class_title(self, class_idx: int) -> tuple[str, str]:
+        """Name for people and last part of the tag."""
+        if class_idx == _PAIR:
+            return " / ".join(self._probes.class_names[:2]), "pair"
+        return class_name(self._probes.class_names, class_idx), self._slugs[class_idx]
+
+    def _probe_slug(self, index: int) -> str:
+        return f"{index}-{self._slugs[int(self._probes.labels[index])]}"
+
+
+def strips_due(looks: int) -> bool:
+    """Whether the ``looks``-th look is drawn as strips: each of the first ten, then every doubling.
+
+    >>> [n for n in range(1, 100) if strips_due(n)]
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 40, 80]
+    """
+    tens, rest = divmod(looks, 10)
+    return looks <= 10 or (rest == 0 and tens & (tens - 1) == 0)
+
+
+def choose_logged(probes: ProbeSet, limit: int = 16) -> list[int]:
+    """Fixed choice of at most ``limit`` probes, spread over the classes and over each class.
+
+    Probes whose boxes cover 2 to 70 % of the picture come before others, because their heat can be read.
+    """
+    by_class = [torch.nonzero(probes.labels == k)[:, 0].tolist() for k in range(len(probes.class_names))]
+    present = [members for members in by_class if members]
+    if len(present) > limit:
+        present = [present[i * len(present) // limit] for i in range(limit)]
+    area = probes.coverage((16, 16)).mean((1, 2)).tolist()
+    quotas = _quotas([len(members) for members in present], limit)
+    return sorted(
+        index
+        for members, quota in zip(present, quotas, strict=True)
+        for index in _spread([i for i in members if 0.02 <= area[i] <= 0.7], members, quota)
+    )
+
+
+def _quotas(counts: list[int], limit: int) -> list[int]:
+    """How many to take from each class: one each in turn until ``limit`` or all are taken."""
+    quotas = [0] * len(counts)
+    while sum(quotas) < min(limit, sum(counts)):
+        for k, count in enumerate(counts):
+            if quotas[k] < count and sum(quotas) < limit:
+                quotas[k] += 1
+    return quotas
+
+
+def _spread(preferred: list[int], members: list[int], quota: int) -> list[int]:
+    """``quota`` members, evenly spaced among the preferred ones if those suffice, else these and the first others."""
+    if quota <= len(preferred):
+        return [preferred[(2 * i + 1) * len(preferred) // (2 * quota)] for i in range(quota)]
+    return [*preferred, *(i for i in members if i not in preferred)][:quota]
+
+
+def _alert_changed(record: EpochRecord) -> bool:
+    changes = [(v.changed_from, v.level) for v in record.verdicts if v.changed_from is not None]
+    return any(before.is_alert or now.is_alert for before, now in changes)

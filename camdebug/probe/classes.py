@@ -1,0 +1,119 @@
+"""Which class of the model an annotation label stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import index
+
+from camdebug.probe.checks import check_names, name_a_few
+
+
+@dataclass(frozen=True)
+class ClassPlan:
+    """How annotation labels become classes of the model.
+
+    Attributes:
+        names: of the model's classes; ``None`` when nobody has told them.
+        label_map: annotation label to class index; ``None`` when labels are class indices already.
+        categories: names of all labels that may occur, where names alone settled the map; otherwise empty.
+    """
+
+    names: tuple[str, ...] | None
+    label_map: Mapping[int, int] | None
+    categories: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def reachable(self) -> frozenset[int] | None:
+        """Classes that the labels can lead to; ``None`` when they are unknown."""
+        if self.label_map is not None:
+            return frozenset(self.label_map.values())
+        return frozenset(range(len(self.names))) if self.names else None
+
+    def of(self, labels: list[int], where: str) -> list[int]:
+        """Class of each annotation label; -1 for a label that the map does not know."""
+        strange = [value for value in labels if self.categories and value not in self.categories]
+        if strange:
+            # The user's transform seems to have renumbered them, so the match by name would be wrong.
+            raise ValueError(
+                f"dataset: expected labels of {where} to be its category ids ({_listed(self.categories.items())}), "
+                f"got {strange[0]}; pass label_map={{label: class index}}"
+            )
+        return labels if self.label_map is None else [self.label_map.get(value, -1) for value in labels]
+
+    def expect(self, class_idx: int, what: str) -> int:
+        """Return ``class_idx``, or raise saying where it came from."""
+        if class_idx >= 0 and (self.names is None or class_idx < len(self.names)):
+            return class_idx
+        expected = f"0 to {len(self.names) - 1}, one of the {len(self.names)} classes" if self.names else "0 or more"
+        raise ValueError(
+            f"dataset: expected a class index ({expected}), got {class_idx} as {what}; where annotation labels are "
+            "not class indices pass label_map={label: class index}"
+        )
+
+
+def plan_classes(
+    names: tuple[str, ...] | None, label_map: Mapping[int, int] | None, categories: Mapping[int, str], declared: object
+) -> ClassPlan:
+    """Settle names and label map from what the user and the dataset say.
+
+    Args:
+        names: the model's classes as the user gives them, or ``None``.
+        label_map: annotation label to class index as the user gives it, or ``None``.
+        categories: names of the annotation labels, for COCO and VOC; otherwise empty.
+        declared: ``dataset.classes``, or ``None``.
+    """
+    if label_map is not None:
+        checked = _check_map(label_map, len(names) if names else None)
+        return ClassPlan(names or _names_of(checked, categories), checked)
+    if categories:
+        return _plan_by_name(names, categories)
+    if names is None and declared is not None:
+        names = check_names("dataset.classes (pass class_names= instead)", declared)
+    return ClassPlan(names, None)
+
+
+def _check_map(label_map: object, classes: int | None) -> dict[int, int]:
+    if not isinstance(label_map, Mapping) or not label_map:
+        raise TypeError(f"label_map: expected {{annotation label: class index}}, got {label_map!r:.80}")
+    try:
+        checked = {index(key): index(value) for key, value in label_map.items()}
+    except TypeError as error:
+        raise TypeError(f"label_map: expected whole numbers, got {label_map!r:.80}") from error
+    wrong = [v for v in checked.values() if v < 0 or (classes is not None and v >= classes)]
+    if wrong:
+        expected = f"0 to {classes - 1}" if classes is not None else "0 or more"
+        raise ValueError(f"label_map: expected class indices {expected}, got {wrong[0]}")
+    return checked
+
+
+def _names_of(label_map: Mapping[int, int], categories: Mapping[int, str]) -> tuple[str, ...]:
+    """Each class by the categories that it takes in, and by its number where there are none."""
+    taken: dict[int, list[str]] = {}
+    for label, class_idx in label_map.items():
+        if label in categories:
+            taken.setdefault(class_idx, []).append(categories[label])
+    names = tuple("+".join(taken.get(k, [str(k)])) for k in range(max(label_map.values()) + 1))
+    return names if len(set(names)) == len(names) else tuple(str(k) for k in range(len(names)))
+
+
+def _plan_by_name(names: tuple[str, ...] | None, categories: Mapping[int, str]) -> ClassPlan:
+    if names is None and list(categories) == list(range(len(categories))):
+        return ClassPlan(check_names("dataset: its categories", list(categories.values())), None)
+    if names is None:
+        raise ValueError(
+            f"class_names: expected the model's classes in the order of its outputs, got none; the dataset's labels "
+            f"are category ids and no class indices ({_listed(categories.items())}). Names are matched with the "
+            "categories; or pass label_map={category id: class index}"
+        )
+    unknown = sorted(set(names) - set(categories.values()))
+    if unknown:
+        raise ValueError(
+            f"class_names: expected names of the dataset's categories ({_listed(categories.items())}), got "
+            f"{name_a_few(unknown)}; for names of your own pass label_map={{category id: class index}} as well"
+        )
+    return ClassPlan(names, {key: names.index(name) for key, name in categories.items() if name in names}, categories)
+
+
+def _listed(items: Iterable[tuple[int, str]]) -> str:
+    return name_a_few([f"{key}: {name}" for key, name in items])

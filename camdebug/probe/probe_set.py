@@ -1,0 +1,294 @@
+"""The probe set: a frozen selection of annotated pictures in the model's own input space."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from camdebug.probe import boxes as box_geometry
+from camdebug.probe.checks import (
+    NOT_IN_PICTURE,
+    Exclusion,
+    check_boxes,
+    check_images,
+    check_labels,
+    check_names,
+    check_not_normalised,
+    check_statistics,
+    check_within,
+    clean_boxes,
+    name_a_few,
+    summarise,
+    unfit,
+)
+
+
+class ProbeSet:
+    """Pictures with labels and boxes that are looked at in every epoch. Built once; do not change it afterwards.
+
+    Args:
+        images: ``(N, C, H, W)`` floating, exactly as the model receives them (resized, normalised).
+        labels: ``(N,)`` class indices of the model.
+        boxes: for each picture ``(k, 4)`` xyxy in pixels of that picture (or one ``(N, 4)`` tensor); ``None`` for a
+            set without annotations, which is drawn but not measured.
+        class_names: one name for each class of the model; by default ``"0"``, ``"1"``, ...
+        ignore: like ``boxes``: regions that count neither as object nor as background (other annotated objects).
+        mean: ``(C,)`` and
+        std: ``(C,)`` of the normalisation, to show the pictures in their own colours; inferred when absent.
+        source_ids: one id for each picture, used in reports and exclusions.
+
+    Boxes that are not finite, inverted, empty or outside are dropped; pictures that are not finite, or left without
+    a box while the set has boxes, are excluded. One warning counts and names them; ``exclusions`` and
+    ``dropped_boxes`` keep them.
+
+    Raises:
+        TypeError, ValueError: when an argument is wrong as a whole; the message names it.
+
+    >>> probes = ProbeSet(torch.zeros(2, 3, 8, 8), [0, 1], torch.tensor([[0, 0, 4, 4], [2, 2, 8, 8]]))
+    >>> probes
+    ProbeSet(2 pictures of 3x8x8, 2 classes, 2 boxes)
+    """
+
+    images: Tensor
+    labels: Tensor
+    boxes: tuple[Tensor, ...]
+    ignore: tuple[Tensor, ...]
+    source_ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    annotated: bool
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    exclusions: tuple[Exclusion, ...]
+    dropped_boxes: tuple[Exclusion, ...]
+
+    def __init__(
+        self,
+        images: Tensor | Sequence[Tensor],
+        labels: Tensor | Sequence[int],
+        boxes: Tensor | Sequence[Tensor] | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        ignore: Sequence[Tensor] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        source_ids: Sequence[str] | None = None,
+    ) -> None:
+        self._build(images, labels, boxes, class_names, ignore, mean, std, source_ids)
+        self._report()
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,  # noqa: ANN401 - anything with __len__ and __getitem__
+        *,
+        per_class: int = 40,
+        seed: int = 0,
+        class_names: Sequence[str] | None = None,
+        label_map: Mapping[int, int] | None = None,
+        label: Callable[[Any], int | None] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> ProbeSet:
+        """Draw up to ``per_class`` probes a class from an annotated dataset, the same ones for the same ``seed``.
+
+        The dataset is read with ``dataset[i]`` in a seeded order, once, until every class is full, without touching
+        the global generators (a few probes are read again, to see whether the transform is random).
+
+        Args:
+            dataset: gives ``(image, target)``: a tensor picture and a dict with ``boxes`` (``BoundingBoxes``, or plain
+                xyxy pixels) and ``labels``. torchvision's CocoDetection and VOCDetection (also in a ``Subset`` or
+                ``ConcatDataset``) are wrapped by torchvision's own wrapper when they are not yet; yours stays as it is.
+            per_class: at most so many probes a class; 40 is recommended, below 20 no alarm is possible.
+            seed: of the selection, and of the dataset's transforms if they are random.
+            class_names: the model's classes, in the order of its outputs; by default ``dataset.classes`` when it has
+                them. For CocoDetection and VOCDetection they are matched by name with the annotated categories.
+            label_map: annotation label to class index, where they differ and names do not settle it. Objects with
+                other labels become ignored regions.
+            label: class index of a picture from its target, where it is not the label of all its objects; ``None``
+                for a picture that is not to be used.
+            mean: as for :class:`ProbeSet`.
+            std: as for :class:`ProbeSet`.
+
+        Raises:
+            TypeError, ValueError: when the dataset cannot be read as described; the message says what came instead.
+        """
+        from camdebug.probe.dataset import draw
+
+        found = draw(dataset, per_class=per_class, seed=seed, class_names=class_names, label_map=label_map, label=label)
+        probes = cls.__new__(cls)
+        probes._build(
+            found.images,
+            found.labels,
+            found.boxes,
+            found.class_names,
+            found.ignore,
+            mean,
+            std,
+            found.source_ids,
+            left_out=found.exclusions,
+        )
+        probes._report(*found.notes)
+        return probes
+
+    def _build(
+        self,
+        images: Tensor | Sequence[Tensor],
+        labels: Tensor | Sequence[int],
+        boxes: Tensor | Sequence[Tensor] | None,
+        class_names: Sequence[str] | None,
+        ignore: Sequence[Tensor] | None,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        source_ids: Sequence[str] | None,
+        *,
+        left_out: Sequence[Exclusion] = (),
+    ) -> None:
+        """Check, select and store; says nothing, so that every way to a set ends in one warning."""
+        pictures = check_images(images)
+        count, size = len(pictures), (pictures.shape[2], pictures.shape[3])
+        names = check_names("class_names", class_names) if class_names is not None else None
+        all_labels = check_labels(labels, count, len(names) if names else None)
+        ids = _check_ids(source_ids, count)
+        objects, faults = _cleaned("boxes", boxes, count, size)
+        others, other_faults = _cleaned("ignore", ignore, count, size)
+        kept, exclusions = _select(pictures, objects, faults, ids, annotated=boxes is not None)
+        exclusions = [*left_out, *exclusions]
+        if not kept:
+            raise ValueError(summarise(exclusions, len(exclusions)) + ". No picture is left")
+
+        self.images = _frozen(pictures, kept, shared=isinstance(images, (Tensor, np.ndarray)))
+        self.labels = all_labels[kept]
+        self.boxes = tuple(objects[i] for i in kept)
+        self.ignore = tuple(others[i] for i in kept)
+        self.source_ids = tuple(ids[i] for i in kept)
+        self.class_names = names or tuple(str(k) for k in range(int(all_labels.max()) + 1))
+        self.annotated = boxes is not None
+        self.mean, self.std = check_statistics(mean, std, pictures.shape[1])
+        self.exclusions = tuple(exclusions)
+        self.dropped_boxes = tuple(
+            [Exclusion(ids[i], fault) for i in range(count) for fault in faults[i]]
+            + [
+                Exclusion(ids[i], f"ignored {f}")
+                for i in range(count)
+                for f in other_faults[i]
+                if f not in NOT_IN_PICTURE
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.images.shape[1:]
+        boxes = f"{sum(len(b) for b in self.boxes)} boxes" if self.annotated else "no boxes"
+        return (
+            f"ProbeSet({len(self)} pictures of {channels}x{height}x{width}, {len(self.class_names)} classes, {boxes})"
+        )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures, in pixels."""
+        return self.images.shape[2], self.images.shape[3]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of probes of each class."""
+        return tuple(torch.bincount(self.labels, minlength=len(self.class_names)).tolist())
+
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        """Names of the classes without any probe: nothing can be said about them."""
+        return tuple(name for name, count in zip(self.class_names, self.counts, strict=True) if count == 0)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over pictures, labels, boxes, ignored regions and class names: equal for equal content."""
+        digest = hashlib.sha256()
+        header = (tuple(self.images.shape), str(self.images.dtype), self.labels.tolist(), self.class_names)
+        digest.update(repr(header).encode())
+        digest.update(self.images.contiguous().view(torch.uint8).numpy().data)
+        for group in (self.boxes, self.ignore):
+            digest.update(repr([b.tolist() for b in group]).encode())
+        return digest.hexdigest()
+
+    def coverage(self, grid: tuple[int, int]) -> Tensor:
+        """``(N, h, w)`` float64: share of each cell that the probe's own boxes cover."""
+        return box_geometry.coverage(self.boxes, self.image_size, grid)
+
+    def readable(self, grid: tuple[int, int]) -> Tensor:
+        """``(N, h, w)`` float64: share of each cell that is not an ignored region (the object itself always counts)."""
+        both = [torch.cat(pair) for pair in zip(self.boxes, self.ignore, strict=True)]
+        return 1 - (box_geometry.coverage(both, self.image_size, grid) - self.coverage(grid))
+
+    def object_masks(self) -> Tensor:
+        """``(N, H, W)`` bool: pixels that the probe's own boxes touch."""
+        return box_geometry.pixel_masks(self.boxes, self.image_size)
+
+    def annotated_masks(self) -> Tensor:
+        """``(N, H, W)`` bool: pixels of any annotated object, ignored ones included."""
+        both = [torch.cat(pair) for pair in zip(self.boxes, self.ignore, strict=True)]
+        return box_geometry.pixel_masks(both, self.image_size)
+
+    def _report(self, *notes: str) -> None:
+        """Give the one warning of a construction, at the line of the user, two frames up."""
+        parts = list(notes)
+        if self.exclusions:
+            parts.append(summarise(self.exclusions, len(self) + len(self.exclusions)))
+        excluded = {e.source_id for e in self.exclusions}
+        dropped = [f"{d.source_id}: {d.reason}" for d in self.dropped_boxes if d.source_id not in excluded]
+        if dropped:
+            parts.append(f"ProbeSet dropped {len(dropped)} unusable boxes of pictures it kept ({name_a_few(dropped)})")
+        empty = self.empty_classes
+        if empty:
+            parts.append(f"ProbeSet has no probe of {len(empty)} classes ({name_a_few(empty)}): they stay unmeasured")
+        if parts:
+            warnings.warn(". ".join(parts) + ".", UserWarning, stacklevel=3)
+
+
+def _check_ids(source_ids: Sequence[str] | None, count: int) -> list[str]:
+    if source_ids is None:
+        return [str(i) for i in range(count)]
+    if len(source_ids) != count:
+        raise ValueError(f"source_ids: expected one for each of the {count} images, got {len(source_ids)}")
+    return [str(i) for i in source_ids]
+
+
+def _cleaned(
+    name: str, boxes: Tensor | Sequence[Tensor] | None, count: int, size: tuple[int, int]
+) -> tuple[list[Tensor], list[list[str]]]:
+    """Usable boxes and the faults of the others, for each picture."""
+    if boxes is None:
+        return [torch.zeros(0, 4, dtype=torch.float64) for _ in range(count)], [[] for _ in range(count)]
+    checked = check_boxes(name, boxes, count)
+    check_not_normalised(name, checked, size)
+    if name == "boxes":  # what is ignored may well lie outside a crop
+        check_within(name, checked, size)
+    cleaned = [clean_boxes(b, size) for b in checked]
+    return [usable for usable, _ in cleaned], [faults for _, faults in cleaned]
+
+
+def _select(
+    pictures: Tensor, boxes: list[Tensor], faults: list[list[str]], ids: list[str], *, annotated: bool
+) -> tuple[list[int], list[Exclusion]]:
+    kept, exclusions = [], []
+    for i, picture in enumerate(pictures):
+        reason = unfit(picture, boxes[i], faults[i], annotated=annotated)
+        if reason:
+            exclusions.append(Exclusion(ids[i], reason))
+        else:
+            kept.append(i)
+    return kept, exclusions
+
+
+def _frozen(pictures: Tensor, kept: list[int], *, shared: bool) -> Tensor:
+    """The kept pictures in memory of their own, copied no more than once."""
+    if shared or len(kept) < len(pictures):
+        pictures = pictures[kept]
+    return pictures.cpu().contiguous()

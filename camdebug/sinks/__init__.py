@@ -1,0 +1,39 @@
+"""Where pictures, texts and alerts go: one sink for each logger of the trainer that can take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from camdebug.sinks.base import Picture, PictureBox, Sink, slug, unique_slugs
+
+__all__ = ["Picture", "PictureBox", "Sink", "sinks_for", "slug", "unique_slugs"]
+
+
+def sinks_for(loggers: Iterable[Any], *, prefix: str = "camdebug") -> list[Sink]:
+    """Sinks for those loggers that take pictures, in order. Call and use them on rank zero only.
+
+    Loggers are recognised by the names of their classes and base classes, so those of ``lightning``, of
+    ``pytorch_lightning`` and subclasses of either all count. Others get the scalars from Lightning itself.
+
+    Args:
+        loggers: of the trainer.
+        prefix: first part of the tags of alerts and facts.
+    """
+    found = (_sink_for(logger, prefix) for logger in loggers)
+    return [sink for sink in found if sink is not None]
+
+
+def _sink_for(logger: Any, prefix: str) -> Sink | None:  # noqa: ANN401 - any class may be a logger
+    names = {cls.__name__ for cls in type(logger).__mro__}
+    if "DummyLogger" in names:
+        return None
+    if "TensorBoardLogger" in names:
+        from camdebug.sinks.tensorboard import TensorBoardSink
+
+        return TensorBoardSink(logger, prefix=prefix)
+    if "WandbLogger" in names:
+        from camdebug.sinks.wandb import WandbSink
+
+        return WandbSink(logger, prefix=prefix)
+    return None

@@ -1,0 +1,195 @@
+"""The rules: from a look's numbers to the level of every class, with a memory over looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import NormalDist
+from typing import Any
+
+from camdebug.records import BackgroundContrast, ClassScores, ClassVerdict, Level
+from camdebug.verdict import words
+from camdebug.verdict.budget import ErrorBudget
+
+MIN_PROBES = 20
+"""Fewer usable probes in a class: nothing is said about it."""
+
+LOOKS_TO_SUSPECT = 2
+LOOKS_TO_CLEAR = 3
+
+_VERSION = 1
+
+
+@dataclass
+class _Memory:
+    """What is remembered of one class (primitives only: it travels in the user's checkpoint)."""
+
+    level: str = Level.NOT_LEARNED.value
+    since_epoch: int = 0
+    streak: int = 0
+    quiet: int = 0
+    peak: float | None = None
+    peak_epoch: int | None = None
+
+
+class Judge:
+    """Gives every class a level after each look.
+
+    * *not measurable*: fewer than 20 usable probes.
+    * *not learned yet*: recall at chance, or Youden's J not surely above 0.
+    * *watch*: the contrast of background evidence is above 0 at this look's share of the error budget.
+    * *suspect*: that, two looks running, with all classes learned.
+    * *no evidence*: none of these. A raised level is cleared only after three looks running with a contrast below half
+      of what would be needed to raise it.
+
+    Args:
+        class_names: one name a class.
+        alpha: share of clean runs that may raise *watch* for any class in any look. *Suspect* needs two such looks.
+    """
+
+    def __init__(self, class_names: Sequence[str], *, alpha: float = 0.05) -> None:
+        self._names = tuple(class_names)
+        self._budget = ErrorBudget(alpha)
+        self._memory = [_Memory() for _ in self._names]
+
+    def threshold(self, *, tests: int, looks_left: int | None) -> float:
+        """The p-value at which a test of the coming look counts."""
+        return self._budget.per_test(tests=tests, looks_left=looks_left)
+
+    def judge(
+        self,
+        classes: Sequence[ClassScores],
+        contrasts: Sequence[BackgroundContrast],
+        learned: Mapping[int, bool],
+        *,
+        epoch: int,
+        looks_left: int | None,
+    ) -> tuple[ClassVerdict, ...]:
+        """Verdicts of one look, in the order of the classes.
+
+        Args:
+            classes: scores of every class.
+            contrasts: one for each class that could be tested, or one for the pair.
+            learned: for each class with probes, whether it has been learned.
+            epoch: of the look.
+            looks_left: planned looks, this one included; ``None`` when unknown.
+        """
+        threshold = self.threshold(tests=len(contrasts), looks_left=looks_left)
+        self._budget.spend(tests=len(contrasts), per_test=threshold)
+        everything_learned = all(learned.values())
+        by_class = {c.class_idx: c for c in contrasts}
+        verdicts = []
+        for scores, memory in zip(classes, self._memory, strict=True):
+            contrast = by_class.get(scores.class_idx, by_class.get(-1) if scores.probes else None)
+            before = Level(memory.level)
+            is_learned = learned.get(scores.class_idx, False)
+            level, reason = self._level(memory, scores, contrast, is_learned, everything_learned, threshold, epoch)
+            if level is not before:
+                memory.level, memory.since_epoch = level.value, epoch
+            verdicts.append(_verdict(memory, scores, contrast, reason, threshold, before))
+        return tuple(verdicts)
+
+    def _level(
+        self,
+        memory: _Memory,
+        scores: ClassScores,
+        contrast: BackgroundContrast | None,
+        is_learned: bool,
+        everything_learned: bool,
+        threshold: float,
+        epoch: int,
+    ) -> tuple[Level, str]:
+        usable = _usable(contrast, scores)
+        before = Level(memory.level)
+        if contrast is None or usable < MIN_PROBES:
+            memory.streak = 0
+            return Level.NOT_MEASURABLE, words.too_few_probes(scores, usable, MIN_PROBES)
+        if not is_learned:
+            memory.streak = 0
+            return (before if before.is_alert else Level.NOT_LEARNED), words.not_learned(scores, len(self._names))
+        if memory.peak is None or contrast.value > memory.peak:
+            memory.peak, memory.peak_epoch = contrast.value, epoch
+        reason = words.tested(contrast, threshold)
+        if contrast.p_value <= threshold:
+            memory.streak, memory.quiet = memory.streak + 1, 0
+            if memory.streak >= LOOKS_TO_SUSPECT and everything_learned:
+                return Level.SUSPECT, f"{reason} So it was in {memory.streak} looks running."
+            return (before if before is Level.SUSPECT else Level.WATCH), reason
+        memory.streak = 0
+        memory.quiet = memory.quiet + 1 if _far_below(contrast, threshold) else 0
+        if before.is_alert and memory.quiet < LOOKS_TO_CLEAR:
+            return before, f"{reason} It was raised before and is not cleared yet."
+        return Level.NO_EVIDENCE, reason
+
+    def state_dict(self) -> dict[str, Any]:
+        """Primitives only."""
+        return {
+            "version": _VERSION,
+            "spent": self._budget.spent,
+            "looks_done": self._budget.looks_done,
+            "names": list(self._names),
+            "memory": [asdict(m) for m in self._memory],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another run stopped.
+
+        Raises:
+            ValueError: when the state is not ours or is of other classes.
+        """
+        try:
+            if state["version"] != _VERSION or list(state["names"]) != list(self._names):
+                raise ValueError("verdicts: the checkpoint's are of another version or of other classes")
+            memory = [_Memory(**m) for m in state["memory"]]
+            spent, looks_done = float(state["spent"]), int(state["looks_done"])
+            if len(memory) != len(self._names) or any(not Level(m.level) for m in memory):
+                raise ValueError("verdicts: the checkpoint's do not fit the classes")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"verdicts: the checkpoint's cannot be read ({error!r})") from error
+        self._memory = memory
+        self._budget = replace(self._budget, spent=spent, looks_done=looks_done)
+
+
+def _usable(contrast: BackgroundContrast | None, scores: ClassScores) -> int:
+    if contrast is None:
+        return 0
+    if contrast.class_idx == scores.class_idx:
+        return len(contrast.probes)
+    return len(contrast.probes) // 2
+
+
+def _far_below(contrast: BackgroundContrast, threshold: float) -> bool:
+    """The contrast is below half of what the threshold asks for, in standard errors."""
+    if not contrast.standard_error > 0:
+        return True
+    return contrast.value / contrast.standard_error < NormalDist().inv_cdf(1 - min(threshold, 0.5)) / 2
+
+
+def _verdict(
+    memory: _Memory,
+    scores: ClassScores,
+    contrast: BackgroundContrast | None,
+    reason: str,
+    threshold: float,
+    before: Level,
+) -> ClassVerdict:
+    level = Level(memory.level)
+    verdict = ClassVerdict(
+        class_idx=scores.class_idx,
+        name=scores.name,
+        level=level,
+        reason=reason,
+        since_epoch=memory.since_epoch,
+        peak=memory.peak,
+        peak_epoch=memory.peak_epoch,
+        changed_from=before if before is not level else None,
+    )
+    if contrast is None or level is Level.NOT_MEASURABLE:
+        return verdict
+    return replace(
+        verdict,
+        background_evidence=contrast.value,
+        p_value=contrast.p_value,
+        budget=threshold,
+        worst_probes=tuple(contrast.worst),
+    )

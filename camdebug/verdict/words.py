@@ -1,0 +1,141 @@
+"""The sentences that people read: verdict first, numbers with their chance level, then what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camdebug.records import BackgroundContrast, ClassScores, ClassVerdict, Level
+
+LIMITS = (
+    "*What this does not tell you.* No alert is not clean: cues inside the boxes, cues that the probes lack and cues "
+    "that all classes share cannot be seen. Heat is not proof: *suspect* means look. Context can be legitimate: "
+    "dependence is measured, not wrongness."
+)
+
+
+_COLUMNS = (
+    "class",
+    "verdict",
+    "since epoch",
+    "background evidence (chance 0)",
+    "heat outside (uniform)",
+    "D (chance 0)",
+    "why",
+)
+
+
+def number(value: float) -> str:
+    """Two significant digits, without exponents for everyday sizes, never a bare ``0.0000``.
+
+    >>> number(0.0312), number(12.34), number(-0.0), number(0.00002)
+    ('0.031', '12', '0', '2e-05')
+    """
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1e4:
+        digits = max(0, 1 - _exponent(value))
+        return f"{value:.{digits}f}"
+    return f"{value:.1e}".replace(".0e", "e")
+
+
+def _exponent(value: float) -> int:
+    return int(f"{abs(value):.1e}".split("e")[1])
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage."""
+    return f"{100 * share:.0f} %"
+
+
+def too_few_probes(scores: ClassScores, usable: int, needed: int) -> str:
+    """Why a class cannot be measured."""
+    if scores.probes == 0:
+        return "It has no probe. Add annotated pictures of it."
+    return (
+        f"{usable} of its {scores.probes} probes can be used and {needed} are needed: the others have no box, or one "
+        "under 2 % or over 70 % of the picture. Add probes with objects of other sizes."
+    )
+
+
+def not_learned(scores: ClassScores, classes: int) -> str:
+    """Why a class is not judged yet."""
+    recall = "unknown" if scores.recall is None else number(scores.recall)
+    return f"Recall {recall}, chance {number(1 / max(classes, 2))}: nothing to judge before it has learned something."
+
+
+def tested(contrast: BackgroundContrast, budget: float) -> str:
+    """What the contrast found, with its chance level."""
+    stronger = "stronger" if contrast.value >= 0 else "weaker"
+    return (
+        f"Its evidence is {number(abs(contrast.value))} logits {stronger} on backgrounds of its own class than on "
+        f"those of other classes (chance 0; {len(contrast.probes)} probes; p = {number(contrast.p_value)} of a budget "
+        f"of {number(budget)})."
+    )
+
+
+def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, tags: str) -> str:
+    """The alert of one class whose level has changed.
+
+    Args:
+        verdict: the new verdict.
+        scores: means of the class.
+        epoch: of the look.
+        tags: last part of the class's dashboard tags.
+    """
+    head = f"camdebug · epoch {epoch} · class `{verdict.name}`: {verdict.level.value.upper()}. {verdict.reason}"
+    if verdict.level not in (Level.WATCH, Level.SUSPECT):
+        return f"{head} It was {verdict.changed_from.value if verdict.changed_from else 'unknown'} before."
+    parts = [head]
+    if scores.outside_mass is not None and scores.chance_outside_mass is not None:
+        parts.append(
+            f"Heat outside its boxes: {percent(scores.outside_mass)} (uniform = {percent(scores.chance_outside_mass)})."
+        )
+    if verdict.worst_probes:
+        parts.append("Worst probes: " + ", ".join(f"#{i}" for i in verdict.worst_probes) + ".")
+    parts.append(
+        f"Next: look at camdebug/cue_map/{tags} for where the cue sits, at the film strips for since when, and check "
+        "whether these backgrounds come with this class alone."
+    )
+    return " ".join(parts)
+
+
+def run_report(verdicts: Sequence[ClassVerdict], classes: Sequence[ClassScores], *, epoch: int) -> str:
+    """The verdict panel: Markdown, one line for every class, the alarming ones first, then the limits."""
+    head = f"**Epoch {epoch}: {_headline(verdicts)}**"
+    by_idx = {c.class_idx: c for c in classes}
+    order = sorted(verdicts, key=lambda v: (-list(Level).index(v.level), -(v.background_evidence or 0.0)))
+    rows = [_row(v, by_idx[v.class_idx]) for v in order]
+    return "\n".join([head, "", _row_of(_COLUMNS), _row_of(["---"] * len(_COLUMNS)), *rows, "", LIMITS])
+
+
+def _headline(verdicts: Sequence[ClassVerdict]) -> str:
+    alarming = [v for v in verdicts if v.level.is_alert]
+    judged = sum(v.level is Level.NO_EVIDENCE for v in verdicts)
+    if alarming:
+        named = ", ".join(f"`{v.name}` ({v.level.value})" for v in alarming)
+        return f"the background seems to matter for {named}."
+    if judged == len(verdicts):
+        return "no evidence that a class leans on its background."
+    if judged:
+        return (
+            f"no evidence that a class leans on its background, in the {judged} of {len(verdicts)} that can be judged."
+        )
+    if all(v.level is Level.NOT_MEASURABLE for v in verdicts):
+        return "no class can be judged with these probes."
+    return "nothing to judge yet."
+
+
+def _row(verdict: ClassVerdict, scores: ClassScores) -> str:
+    evidence = "-" if verdict.background_evidence is None else f"{number(verdict.background_evidence)} logits"
+    outside, ratio = "-", "-"
+    if scores.outside_mass is not None and scores.chance_outside_mass is not None:
+        outside = f"{percent(scores.outside_mass)} ({percent(scores.chance_outside_mass)})"
+    if scores.log_density_ratio is not None:
+        ratio = number(scores.log_density_ratio)
+    since = str(verdict.since_epoch)
+    return _row_of([verdict.name, verdict.level.value, since, evidence, outside, ratio, verdict.reason])
+
+
+def _row_of(cells: Sequence[str]) -> str:
+    """A row of a Markdown table; a pipe within a cell would end it."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,160 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from camdebug import ProbeSet
+from camdebug.background.composites import Compositor
+from camdebug.background.contrast import PAIR, contrasts, margin, outside_evidence, sign_flip_p_value
+from camdebug.background.pairing import Pairing, pair
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.passes import find_target_layer
+from camdebug.cam.precision import ModelPrecision
+
+
+def _exact_p(values: np.ndarray) -> float:
+    """Slow oracle: every combination of signs."""
+    sums = [float(np.dot(signs, values)) for signs in itertools.product((-1, 1), repeat=len(values))]
+    return float(np.mean([s >= values.sum() - 1e-9 for s in sums]))
+
+
+def test_the_margin_is_the_logit_minus_the_log_sum_exp_of_the_others():
+    logits = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.5, 3.0]])
+    expected = [2.0 - np.log(np.exp(1.0) + np.exp(-1.0)), 0.5 - np.log(np.exp(0.5) + np.exp(3.0))]
+    torch.testing.assert_close(margin(logits, torch.tensor([1, 0])), torch.tensor(expected, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
+def test_sign_flip_p_values_agree_with_full_enumeration(shift):
+    values = np.random.default_rng(int(10 * shift)).normal(shift, 1, 10)
+    found = sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-4, seed=0)
+    exact = _exact_p(values)
+    assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 999) + 2e-3)
+
+
+def test_a_p_value_is_never_zero_and_resolves_the_smallest_one_asked_for():
+    p = sign_flip_p_value(torch.full((40,), 2.0), smallest_p=1e-4, seed=0)
+    assert 0 < p < 1e-4
+
+
+def test_p_values_are_seeded_and_touch_no_global_generator():
+    values, before = torch.randn(30, generator=torch.Generator().manual_seed(0)), torch.get_rng_state()
+    assert sign_flip_p_value(values, smallest_p=0.01, seed=5) == sign_flip_p_value(values, smallest_p=0.01, seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def _false_alarms(draw_pairing, *, classes: int, repeats: int = 300) -> float:
+    """Share of worlds in which a test at .05 fires though backgrounds matter in themselves, but not by class."""
+    rng, labels, fired = np.random.default_rng(0), torch.arange(classes).repeat_interleave(20), 0
+    for world in range(repeats):
+        effect = torch.from_numpy(rng.standard_normal(len(labels)))
+        pairing = draw_pairing(labels, world)
+        towards = torch.where(labels[pairing.recipients] == 0, 1.0, -1.0)
+        cells = torch.stack([towards * effect[pairing.same], towards * effect[pairing.other]], 1)[:, :, None, None]
+        found = contrasts(cells, pairing, labels, smallest_p=0.005, seed=world)
+        fired += min(c.p_value for c in found) <= 0.05 / len(found)
+    return fired / repeats
+
+
+def _ours(labels, world):
+    return pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=world, epoch=0)
+
+
+def _shared_donors(labels, world):
+    """What public code does: the same few donors behind everybody."""
+    ours = _ours(labels, world)
+    of = {int(k): torch.nonzero(labels == k).flatten() for k in labels.unique()}
+    same = torch.stack([of[int(labels[i])][n % 3] for n, i in enumerate(ours.recipients)])
+    other = torch.stack([of[(int(labels[i]) + 1) % len(of)][n % 3] for n, i in enumerate(ours.recipients)])
+    return Pairing(ours.recipients, same, other)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_error_rate_holds_when_backgrounds_matter_but_not_by_class(classes):
+    assert _false_alarms(_ours, classes=classes) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_shared_donors_would_void_the_error_rate():
+    assert _false_alarms(_shared_donors, classes=4) > 0.3
+
+
+def test_pooling_both_classes_of_a_pair_would_void_the_error_rate():
+    rng, labels, fired = np.random.default_rng(1), torch.arange(2).repeat_interleave(20), 0
+    for world in range(300):
+        effect = torch.from_numpy(rng.standard_normal(40))
+        pairing = _ours(labels, world)
+        towards = torch.where(labels[pairing.recipients] == 0, 1.0, -1.0)
+        pooled = towards * (effect[pairing.same] - effect[pairing.other])
+        fired += sign_flip_p_value(pooled, smallest_p=0.005, seed=world) <= 0.05
+    assert fired / 300 > 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def _linear_world():
+    """A net whose only stage is a 2x2 grid of block means, read by a linear head after average pooling."""
+    net = nn.Sequential(nn.AvgPool2d(4), nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    with torch.no_grad():
+        net[4].weight.copy_(torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.1, 2.0]]))
+        net[4].bias.copy_(torch.tensor([0.7, -0.4]))
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]]), torch.tensor([[4.0, 0.0, 8.0, 4.0]])] * 2
+    return net, ProbeSet(images, [0, 0, 1, 1], boxes)
+
+
+def _measure(net, probes, pairing, chunk_size=32):
+    with borrowed(net):
+        precision = ModelPrecision(net)
+        layer = find_target_layer(net, probes.images, precision, "1")
+        cover = probes.coverage(layer.grid)
+        compositor = Compositor(probes)
+        return outside_evidence(
+            net, layer, compositor, pairing, probes.labels, cover, precision, chunk_size=chunk_size
+        ), compositor.compose(pairing.recipients, pairing.same)
+
+
+def test_evidence_outside_the_box_is_what_a_linear_head_reads_there():
+    net, probes = _linear_world()
+    pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, epoch=0)
+    evidence, composites = _measure(net, probes, pairing)
+    weight = net[4].weight.detach()
+    for row, recipient in enumerate(pairing.recipients.tolist()):
+        y = int(probes.labels[recipient])
+        direction = (weight[y] - weight[1 - y]) / 4  # of the margin of two classes, per cell of four
+        cells = torch.nn.functional.avg_pool2d(composites[row], 4)
+        expected = (direction[:, None, None] * cells).sum(0) * (1 - probes.coverage((2, 2))[recipient])
+        torch.testing.assert_close(evidence[row, 0], expected.double(), atol=1e-6, rtol=1e-5)
+
+
+def test_chunks_change_nothing():
+    net, probes = _linear_world()
+    pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, epoch=0)
+    torch.testing.assert_close(
+        _measure(net, probes, pairing, chunk_size=3)[0], _measure(net, probes, pairing)[0], atol=1e-7, rtol=1e-6
+    )
+
+
+def test_two_classes_give_one_contrast_for_the_pair_at_twice_the_smaller_p():
+    labels = torch.tensor([0] * 12 + [1] * 12)
+    pairing = pair(labels, torch.ones(24, dtype=torch.bool), seed=0, epoch=0)
+    own = (labels[pairing.recipients] == 0).double() + 0.1 * torch.randn(24, generator=torch.Generator().manual_seed(0))
+    evidence = torch.stack([own, torch.zeros(24, dtype=torch.float64)], 1)[:, :, None, None]
+    (found,) = contrasts(evidence, pairing, labels, smallest_p=1e-4, seed=0)
+    alone = sign_flip_p_value(own[labels[pairing.recipients] == 0].double(), smallest_p=1e-4, seed=0)
+    assert found.class_idx == PAIR
+    assert found.p_value == pytest.approx(2 * alone)
+    assert found.value == pytest.approx(float(own.mean()))
+
+
+def test_rows_that_are_not_finite_are_left_out_and_the_cue_map_is_their_mean():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    pairing = pair(labels, torch.ones(9, dtype=torch.bool), seed=0, epoch=0)
+    evidence = torch.zeros(9, 2, 1, 2, dtype=torch.float64)
+    evidence[:, 0, 0, 1] = torch.arange(9).double()
+    evidence[0, 0, 0, 0] = float("nan")
+    rows = labels[pairing.recipients]
+    for contrast in contrasts(evidence, pairing, labels, smallest_p=0.01, seed=0):
+        mine = [n for n in range(9) if int(rows[n]) == contrast.class_idx and n != 0]
+        assert contrast.probes.tolist() == pairing.recipients[mine].tolist()
+        assert contrast.value == pytest.approx(np.mean(mine))
+        assert contrast.cue_map.tolist() == [[0.0, pytest.approx(np.mean(mine))]]

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+
+from camdebug.background.pairing import pair
+
+
+def _labels(*counts: int) -> torch.Tensor:
+    return torch.cat([torch.full((n,), k) for k, n in enumerate(counts)])
+
+
+def test_each_same_class_donor_serves_once_and_nobody_lends_to_itself():
+    labels = _labels(7, 5, 6)
+    pairing = pair(labels, torch.ones(18, dtype=torch.bool), seed=0, epoch=0)
+    assert sorted(pairing.recipients.tolist()) == list(range(18))
+    assert sorted(pairing.same.tolist()) == list(range(18))
+    assert bool((pairing.recipients != pairing.same).all())
+    assert torch.equal(labels[pairing.recipients], labels[pairing.same])
+    assert bool((labels[pairing.recipients] != labels[pairing.other]).all())
+
+
+def test_other_class_donors_are_drawn_without_replacement_and_evenly_over_classes():
+    labels = _labels(8, 8, 8, 8, 8)
+    pairing = pair(labels, torch.ones(40, dtype=torch.bool), seed=3, epoch=2)
+    for k in range(5):
+        donors = pairing.other[labels[pairing.recipients] == k]
+        assert len(set(donors.tolist())) == 8
+        assert torch.bincount(labels[donors], minlength=5).tolist() == [0 if j == k else 2 for j in range(5)]
+
+
+def test_a_class_gets_no_more_rows_than_there_are_other_donors():
+    labels = _labels(9, 4)
+    pairing = pair(labels, torch.ones(13, dtype=torch.bool), seed=0, epoch=0)
+    large = labels[pairing.recipients] == 0
+    assert int(large.sum()) == 4
+    assert sorted(pairing.other[large].tolist()) == [9, 10, 11, 12]
+    assert len(set(pairing.same[large].tolist())) == 4
+
+
+def test_the_draw_is_seeded_and_changes_with_the_epoch_and_leaves_global_generators_alone():
+    labels, usable = _labels(10, 10), torch.ones(20, dtype=torch.bool)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    first, again = pair(labels, usable, seed=1, epoch=4), pair(labels, usable, seed=1, epoch=4)
+    other = pair(labels, usable, seed=1, epoch=5)
+    assert torch.equal(first.same, again.same)
+    assert torch.equal(first.other, again.other)
+    assert not torch.equal(first.same, other.same)
+    assert (np.random.get_state()[1] == before[0]).all()
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_unusable_probes_neither_receive_nor_lend():
+    usable = torch.tensor([True, False, True, True, True, False])
+    pairing = pair(_labels(3, 3), usable, seed=0, epoch=0)
+    used = {*pairing.recipients.tolist(), *pairing.same.tolist(), *pairing.other.tolist()}
+    assert used == {0, 2, 3, 4}
+
+
+@pytest.mark.parametrize("labels", [_labels(6), _labels(1, 1), torch.zeros(0, dtype=torch.int64)])
+def test_without_two_classes_or_two_members_there_are_no_rows(labels):
+    pairing = pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=0, epoch=0)
+    assert len(pairing.recipients) == len(pairing.same) == len(pairing.other) == 0

@@ -1,0 +1,283 @@
+import pytest
+import torch
+import torchvision
+from tiny_nets import ConvNet, forwards_of, pictures
+from torch import nn
+
+from camdebug.cam.engine import compute_cams
+from camdebug.cam.layers import TargetLayerError
+
+
+def network(name):
+    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    return getattr(torchvision.models, name)(weights=None, num_classes=3, **extra)
+
+
+def found_in(model, size=(16, 16), channels=3):
+    heat = compute_cams(model, pictures(1, size, channels=channels), 0)
+    return heat.layer, heat.grid
+
+
+# --- torchvision's families
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer", "grid"),
+    [
+        ("resnet18", (64, 96), "layer4", (2, 3)),
+        ("vgg11_bn", (64, 96), "features", (2, 3)),  # not the 7x7 pool, which repeats cells
+        ("mobilenet_v3_small", (64, 96), "features", (2, 3)),
+        ("convnext_tiny", (64, 96), "features", (2, 3)),
+        ("densenet121", (64, 96), "features", (2, 3)),
+        ("efficientnet_b0", (64, 96), "features", (2, 3)),
+        ("squeezenet1_0", (64, 64), "classifier.2", (3, 3)),
+        ("regnet_y_400mf", (64, 96), "trunk_output", (2, 3)),
+        ("googlenet", (64, 96), "inception5b", (2, 3)),
+        ("inception_v3", (150, 299), "Mixed_7c", (3, 8)),  # no padding: far from the picture's proportions
+        ("swin_t", (64, 96), "permute", (2, 3)),
+    ],
+)
+def test_the_last_spatial_stage_of_torchvisions_families_is_found(name, size, layer, grid):
+    assert found_in(network(name), size) == (layer, grid)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer", "grid"),
+    [
+        ("resnet50", 32, "layer3", (2, 2)),  # not layer4.0.bn1, beside its shortcut
+        ("regnet_y_400mf", 32, "trunk_output.block3", (2, 2)),  # not block4-0.f.a, beside its shortcut
+        ("inception_v3", 96, "Mixed_6e", (4, 4)),  # not one of four branches of Mixed_7a
+    ],
+)
+def test_where_the_last_stage_has_one_cell_no_part_of_a_block_stands_in_for_it(name, size, layer, grid):
+    assert found_in(network(name), (size, size)) == (layer, grid)
+
+
+def test_a_vision_transformer_is_refused_because_its_patch_embedding_says_nothing():
+    model = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=3)
+    with pytest.raises(
+        TargetLayerError, match=r"target_layer: after 'conv_proj' .* token sequences .*pass target_layer"
+    ):
+        found_in(model, (32, 32))
+
+
+class Tokens(nn.Module):
+    """Patches, then a transformer over tokens; ``first`` is the axis of the batch, as in CLIP when it is the second."""
+
+    def __init__(self, below, *, depth, batch_first=True):
+        super().__init__()
+        self.below, self.batch_first = below, batch_first
+        blocks = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first) for _ in range(depth)]
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        tokens = self.below(x).flatten(2)
+        tokens = tokens.permute(0, 2, 1) if self.batch_first else tokens.permute(2, 0, 1)
+        return self.head(self.blocks(tokens).mean(1 if self.batch_first else 0))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_transformer_on_patches_is_refused_whichever_axis_is_the_batch(batch_first):
+    with pytest.raises(TargetLayerError, match="token sequences"):
+        found_in(Tokens(nn.Conv2d(3, 8, 4, 4), depth=2, batch_first=batch_first))
+
+
+def test_a_convolutional_network_with_a_transformer_as_its_head_is_taken():
+    net = ConvNet()
+    assert found_in(Tokens(nn.Sequential(net.stem, net.stage, net.relu), depth=1)) == ("below", (4, 4))
+
+
+# --- shapes
+
+
+class Nhwc(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.stage = ToNhwc(channels)
+        self.head = nn.Linear(channels, 3)
+
+    def forward(self, x):
+        return self.head(self.stage(x).mean((1, 2)))
+
+
+class ToNhwc(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 4, 4)
+
+    def forward(self, x):
+        return self.conv(x).permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize(("size", "grid"), [((16, 16), (4, 4)), ((16, 32), (4, 8)), ((24, 16), (6, 4))])
+@pytest.mark.parametrize("channels", [5, 6, 12, 64])
+def test_channels_last_is_told_from_channels_first(size, grid, channels):
+    torch.manual_seed(0)
+    model, images = Nhwc(channels), pictures(2, size)
+    last = compute_cams(model, images, 0, target_layer="stage")
+    first = compute_cams(model, images, 0, target_layer="stage.conv")
+    assert last.grid == first.grid == grid
+    torch.testing.assert_close(last.maps, first.maps)
+    assert last.maps.max() > 0
+    assert compute_cams(model, images, 0).layer == "stage"
+
+
+@pytest.mark.parametrize("size", [(16, 40), (40, 16), (21, 35), (50, 18)])
+def test_maps_of_pictures_that_are_not_square_have_their_height_first(size):
+    expected = tuple(-(-side // 4) for side in size)
+    assert found_in(ConvNet(), size) == ("relu", expected)
+
+
+def test_a_head_that_flattens_without_any_pool_is_taken():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 3))
+    assert found_in(model) == ("1", (8, 8))
+
+
+def test_a_block_that_ends_with_its_adaptive_pool_is_not_taken_for_a_stage():
+    features = nn.Sequential(nn.Conv2d(3, 4, 3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(7))
+    model = nn.Sequential(features, nn.Flatten(), nn.Linear(4 * 49, 3))
+    assert found_in(model, (16, 16)) == ("0.1", (4, 4))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(768, 8), nn.ReLU(), nn.Linear(8, 3)),
+        nn.Sequential(nn.Conv2d(3, 4, 16), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)),
+    ],
+    ids=["perceptron", "one cell"],
+)
+def test_a_model_without_a_spatial_layer_is_told_what_was_seen(model):
+    with pytest.raises(
+        TargetLayerError, match=r"target_layer: found no layer with a spatial output.*Layers seen: .*\(1"
+    ):
+        found_in(model)
+
+
+# --- paths
+
+
+class Branches(nn.Module):
+    """A net with another branch; how the two meet is what differs."""
+
+    def __init__(self, join):
+        super().__init__()
+        self.net, self.join = ConvNet(), join
+        self.side = nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU())
+
+    def forward(self, x):
+        stem = self.net.stem(x)
+        main = self.net.relu(self.net.stage(stem))
+        return self.net.head(self.net.pool(self.join(main, self.side(stem))))
+
+
+def test_a_branch_that_does_not_reach_the_scores_is_skipped():
+    assert found_in(Branches(lambda main, side: main)) == ("net.relu", (4, 4))
+
+
+def test_a_branch_that_a_constant_zero_switches_off_still_counts_as_a_path():
+    assert found_in(Branches(lambda main, side: main + 0 * side))[0] == "net.stem"
+
+
+def test_where_two_branches_meet_outside_of_any_layer_the_last_one_before_both_is_taken():
+    model, images = Branches(lambda main, side: main + side), pictures()
+    heat = compute_cams(model, images, 1)
+    assert (heat.layer, heat.grid) == ("net.stem", (8, 8))
+    halves = [compute_cams(model, images, 1, target_layer=name).maps for name in ("net.relu", "side")]
+    assert not torch.allclose(halves[0], halves[1])  # each branch alone explains its own part only
+
+
+class TwoStreams(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = ConvNet(seed=0), ConvNet(seed=1)
+
+    def forward(self, x):
+        return self.a(x) + self.b(x)
+
+
+def test_streams_that_share_no_layer_are_refused_and_either_may_be_asked_for():
+    with pytest.raises(TargetLayerError, match=r"no single layer .* carries all .* such as 'b.relu' or 'b.stage'"):
+        found_in(TwoStreams())
+    expected = compute_cams(ConvNet(seed=0), pictures(), 1)
+    assert torch.equal(compute_cams(TwoStreams(), pictures(), 1, target_layer="a.relu").maps, expected.maps)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = ConvNet()
+        self.block = nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, x):
+        x = self.net.relu(self.net.stage(self.net.stem(x)))
+        return self.net.head(self.net.pool(self.block(self.block(x))))
+
+
+def test_a_layer_that_runs_twice_is_refused_by_name_and_skipped_by_the_search():
+    with pytest.raises(TargetLayerError, match=r"target_layer: 'block' runs 2 times in a forward.*mixed up"):
+        compute_cams(Twice(), pictures(), target_layer="block")
+    assert found_in(Twice())[0] == "net.relu"
+
+
+# --- asked for by name or module
+
+
+@pytest.mark.parametrize("name", ["stem", "stem.0", "stage.1", "relu"])
+def test_name_and_module_ask_for_the_same_layer(name):
+    model, images = ConvNet(), pictures()
+    by_name = compute_cams(model, images, 1, target_layer=name)
+    by_module = compute_cams(model, images, 1, target_layer=model.get_submodule(name))
+    assert by_name.layer == by_module.layer == name
+    assert torch.equal(by_name.maps, by_module.maps)
+
+
+def test_a_layer_with_two_names_may_be_asked_for_by_either():
+    model = ConvNet()
+    model.alias = model.stage
+    expected = compute_cams(model, pictures(), 1, target_layer="stage").maps
+    assert torch.equal(compute_cams(model, pictures(), 1, target_layer="alias").maps, expected)
+
+
+def test_a_layer_with_oblong_cells_is_not_found_but_given_when_asked_for():
+    torch.manual_seed(0)
+    oblong = nn.Conv2d(3, 4, 3, (8, 1), 1)
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), oblong, nn.Flatten(), nn.Linear(4 * 2 * 16, 3))
+    assert found_in(model) == ("0", (16, 16))
+    assert compute_cams(model, pictures(1), 0, target_layer="1").grid == (2, 16)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("stag", "the model has no layer 'stag'; did you mean stage"),
+        ("stem.9", "the model has no layer 'stem.9'; did you mean stem.*"),
+        ("", "the model has no layer ''; did you mean"),
+        (nn.ReLU(), "this ReLU is not a part of the model"),
+        ("head.1", r"expected an output \(N, C, h, w\) with more than one cell, got \(1, 8\) from 'head.1'"),
+        ("pool", r"expected an output \(N, C, h, w\) with more than one cell, got \(1, 8, 1, 1\) from 'pool'"),
+        ("spare", "'spare' does not run, or gives no tensor, in the model's forward"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused_in_words(asked, words):
+    model = ConvNet()
+    model.spare = nn.Conv2d(1, 1, 1)
+    with pytest.raises(TargetLayerError, match="target_layer: " + words):
+        compute_cams(model, pictures(), target_layer=asked)
+
+
+def test_a_model_without_any_layer_has_no_near_matches():
+    class Bare(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3))
+
+    with pytest.raises(TargetLayerError, match="the model has no layer 'stage'; it has none"):
+        compute_cams(Bare(), pictures(), target_layer="stage")
+
+
+def test_the_search_looks_at_one_picture_only():
+    model = ConvNet()
+    seen = forwards_of(model)
+    compute_cams(model, pictures(6), target_layer="stage")
+    assert seen == [1, 1, 6]

@@ -1,0 +1,179 @@
+"""The lean pass: no graph below the target layer, whatever the model and its mode of execution."""
+
+import pytest
+import torch
+from tiny_nets import METHOD_NAMES, ConvNet, forwards_of, graph_of, pictures
+from torch import nn
+
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.engine import compute_cams
+from camdebug.cam.passes import find_target_layer, run_pass
+from camdebug.cam.precision import ModelPrecision
+
+
+def passed(model, images, score, *, layer=None, chunk_size=32):
+    with borrowed(model):
+        precision = ModelPrecision(model)
+        target = find_target_layer(model, images, precision, layer)
+        return list(run_pass(model, target, images, [score], precision, chunk_size=chunk_size))
+
+
+def test_activation_gradient_and_scores_are_those_of_a_full_graph():
+    model, images = ConvNet(flat_side=4), pictures()
+    activation, gradient = graph_of(model, model.stage, images, [1, 1, 1])
+    (chunk,) = passed(model, images, lambda logits, rows: logits[:, 1], layer="stage")
+    torch.testing.assert_close(chunk.activation, torch.from_numpy(activation))
+    torch.testing.assert_close(chunk.gradients[0], torch.from_numpy(gradient))
+    torch.testing.assert_close(chunk.logits, model.eval()(images).detach())
+    assert chunk.rows == slice(0, 3)
+
+
+def test_any_score_of_the_logits_may_be_explained_and_knows_its_rows():
+    model, images = ConvNet(), pictures(5)
+    weight = torch.tensor([1.0, -2.0, 0.0, 4.0, 8.0])
+    plain = passed(model, images, lambda logits, rows: logits[:, 0])
+    chunks = passed(model, images, lambda logits, rows: weight[rows] * logits[:, 0], chunk_size=2)
+    assert [c.rows for c in chunks] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    found = torch.cat([c.gradients[0] for c in chunks])
+    torch.testing.assert_close(found, plain[0].gradients[0] * weight[:, None, None, None])
+
+
+def test_nothing_below_the_target_layer_has_a_graph_and_everything_above_has():
+    model, images = ConvNet(), pictures()
+    compute_cams(model, images, target_layer="stage")
+    graphs = {}
+
+    def note(name):
+        return lambda _module, _inputs, output: graphs.update({name: output.grad_fn})
+
+    for name in ("stem.0", "stem.1", "stem", "stage.0", "relu", "pool", "head"):
+        model.get_submodule(name).register_forward_hook(note(name))
+    passed(model, images, lambda logits, rows: logits[:, 0], layer="stage")
+    assert [name for name, graph in graphs.items() if graph is None] == ["stem.0", "stem.1", "stem", "stage.0"]
+    assert all(graphs[name] is not None for name in ("relu", "pool", "head"))
+
+
+def test_chunks_carry_no_graph():
+    (chunk,) = passed(ConvNet(), pictures(), lambda logits, rows: logits[:, 0])
+    for tensor in (chunk.logits, chunk.activation, *chunk.gradients):
+        assert not tensor.requires_grad
+        assert tensor.grad_fn is None
+
+
+def test_a_frozen_model_gives_the_same_maps_as_a_free_one():
+    free, frozen = ConvNet(), ConvNet().requires_grad_(False)
+    assert torch.equal(compute_cams(frozen, pictures(), 1).maps, compute_cams(free, pictures(), 1).maps)
+    assert not any(p.requires_grad for p in frozen.parameters())
+
+
+class FrozenByItsOwnBlock(nn.Module):
+    """The backbone, target layer included, runs inside the model's own no_grad block."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = ConvNet()
+
+    def forward(self, x):
+        with torch.no_grad():
+            cells = self.net.relu(self.net.stage(self.net.stem(x)))
+        return self.net.head(self.net.pool(cells))
+
+
+def test_a_backbone_inside_the_models_own_no_grad_block_is_explained_all_the_same():
+    model, images = FrozenByItsOwnBlock(), pictures(5)
+    found = compute_cams(model, images, 1, method=METHOD_NAMES, target_layer="net.relu")
+    expected = compute_cams(ConvNet(), images, 1, method=METHOD_NAMES, target_layer="relu")
+    for name in METHOD_NAMES:
+        assert torch.equal(found[name].maps, expected[name].maps)
+    assert compute_cams(model, images, 1).layer == "net.relu"
+
+
+def test_such_a_backbone_costs_one_lost_forward_in_all_not_one_a_chunk():
+    model, images = FrozenByItsOwnBlock(), pictures(5)
+    compute_cams(model, images)
+    seen = forwards_of(model)
+    compute_cams(model, images, chunk_size=2)
+    assert seen == [2, 2, 2, 1]
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = ConvNet()
+
+    def forward(self, x):
+        x = torch.utils.checkpoint.checkpoint(self.net.stem, x, use_reentrant=True)
+        return self.net.head(self.net.pool(self.net.relu(self.net.stage(x))))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
+def test_reentrant_checkpoints_below_the_layer_do_no_harm():
+    found = compute_cams(Checkpointed(), pictures(), 1)
+    assert found.layer == "net.relu"
+    assert torch.equal(found.maps, compute_cams(ConvNet(), pictures(), 1).maps)
+
+
+# --- torch.compile
+
+
+def warmed(how):
+    model = ConvNet().eval()  # in train mode the warming up would move the statistics of BatchNorm
+    if how == "torch.compile(model)":
+        compiled = torch.compile(model, backend="eager")
+    elif how == "model.compile()":
+        model.compile(backend="eager")
+        compiled = model
+    else:
+        model.stage = torch.compile(model.stage, backend="eager")
+        compiled = model
+    compiled(pictures())
+    with torch.no_grad():
+        compiled(pictures())
+    return compiled
+
+
+WAYS = ["torch.compile(model)", "model.compile()", "a compiled part"]
+
+
+@pytest.fixture
+def _dynamo_afterwards_as_before():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("_dynamo_afterwards_as_before")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo's own, of its input
+@pytest.mark.parametrize("how", WAYS)
+def test_a_warmed_compiled_model_is_explained_like_the_plain_one(how):
+    expected = compute_cams(ConvNet(), pictures(), 1, method=METHOD_NAMES)
+    found = compute_cams(warmed(how), pictures(), 1, method=METHOD_NAMES)
+    for name in METHOD_NAMES:
+        assert found[name].layer == "relu"
+        assert torch.equal(found[name].maps, expected[name].maps)
+
+
+@pytest.mark.usefixtures("_dynamo_afterwards_as_before")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo's own, of its input
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("name", ["stage", "_orig_mod.stage"])
+def test_layers_of_a_compiled_model_go_by_their_plain_names(how, name):
+    expected = compute_cams(ConvNet(), pictures(), 1, target_layer="stage")
+    found = compute_cams(warmed(how), pictures(), 1, target_layer=name)
+    assert found.layer == "stage"
+    assert torch.equal(found.maps, expected.maps)
+
+
+@pytest.mark.usefixtures("_dynamo_afterwards_as_before")
+def test_the_guard_is_needed_in_a_warmed_compiled_model_inner_hooks_do_not_fire():
+    model = warmed("torch.compile(model)")
+    fired = []
+    inner = model._orig_mod.stage
+    handle = inner.register_forward_hook(lambda _module, _inputs, output: fired.append(1))
+    with torch.no_grad():
+        model(pictures())
+        assert fired == []
+    with borrowed(model):
+        model(pictures())
+    handle.remove()
+    assert fired == [1]

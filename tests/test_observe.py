@@ -1,0 +1,187 @@
+"""One look, without any trainer: layer, maps, contrasts, verdicts and their memory."""
+
+import copy
+
+import pytest
+import torch
+from small_training import Net, probes
+
+from camdebug import observe
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.precision import ModelPrecision
+from camdebug.observe import Observer
+from camdebug.probe.probe_set import ProbeSet
+from camdebug.verdict.judge import Judge
+
+
+def net():
+    torch.manual_seed(0)
+    return Net()
+
+
+def look(observer, model, epoch=0, looks_left=None):
+    with borrowed(model):
+        return observer.look(model, ModelPrecision(model), epoch=epoch, looks_left=looks_left)
+
+
+def test_a_look_gives_maps_scores_contrasts_and_verdicts_of_all_probes():
+    record = look(Observer(probes(), chunk_size=5), net(), epoch=3)
+    assert record.epoch == 3
+    assert record.label_maps.maps.shape == (12, 8, 8)
+    assert torch.equal(record.predicted_maps.class_idx, record.label_maps.predicted_class)
+    assert [c.class_idx for c in record.contrasts] == [0, 1, 2, 3]
+    assert [v.class_idx for v in record.verdicts] == [0, 1, 2, 3]
+
+
+def test_chunks_do_not_change_what_is_found():
+    one, other = (look(Observer(probes(), chunk_size=size), net()) for size in (3, 100))
+    torch.testing.assert_close(one.label_maps.maps, other.label_maps.maps)
+    for a, b in zip(one.contrasts, other.contrasts, strict=True):
+        assert a.value == pytest.approx(b.value, abs=1e-5)
+
+
+def test_the_same_seed_and_epoch_give_the_same_look_and_another_epoch_other_donors():
+    fixed = probes()
+    same, again, other = (look(Observer(fixed), net(), epoch=epoch) for epoch in (1, 1, 2))
+    assert [c.value for c in same.contrasts] == [c.value for c in again.contrasts]
+    assert [c.value for c in same.contrasts] != [c.value for c in other.contrasts]
+
+
+@pytest.mark.parametrize("without", ["contrast", "boxes"])
+def test_without_contrast_or_boxes_nothing_is_contrasted_and_no_class_can_be_judged(without):
+    fixed = probes(per_class=25)
+    if without == "boxes":
+        fixed = ProbeSet(fixed.images, fixed.labels)
+    observer = Observer(fixed, contrast=without != "contrast")
+    assert observer.testable_classes == []
+    assert look(observer, net()).contrasts == ()
+
+
+def test_classes_with_enough_usable_boxes_can_be_judged_if_there_are_two():
+    def testable(counts):
+        labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        boxes = torch.tensor([[2.0, 2, 9, 9]]).repeat(len(labels), 1)
+        names = [f"c{k}" for k in range(len(counts))]
+        return Observer(
+            ProbeSet(torch.zeros(len(labels), 3, 16, 16), labels, boxes, class_names=names)
+        ).testable_classes
+
+    assert testable([20, 19, 25]) == ["c0", "c2"]
+    assert testable([20, 19]) == []
+
+
+def test_boxes_that_are_too_small_or_too_large_do_not_count():
+    labels = torch.arange(80) % 2
+    boxes = torch.tensor([[0.0, 0, 8, 8]]).repeat(80, 1)
+    boxes[:21] = torch.tensor([0.0, 0, 2, 2])  # 4 of 256 pixels, 1.6 %
+    boxes[21:42] = torch.tensor([0.0, 0, 16, 13])
+    observer = Observer(ProbeSet(torch.zeros(80, 3, 16, 16), labels, boxes))
+    assert observer.testable_classes == []
+
+
+@pytest.mark.parametrize(("classes", "tests"), [(2, 2), (3, 3)])
+@pytest.mark.parametrize("looks_left", [1, 7, None])
+def test_the_p_value_that_can_be_resolved_is_the_one_that_the_judge_asks_for(monkeypatch, classes, tests, looks_left):
+    """With two classes the judge sees one p-value, doubled: half its budget must be resolved in each class."""
+    resolved, asked = [], []
+    contrasts = observe.contrasts
+
+    def note_resolved(*args, smallest_p, **kwargs):
+        resolved.append(smallest_p)
+        return contrasts(*args, smallest_p=smallest_p, **kwargs)
+
+    class Noting(Judge):
+        def judge(self, classes, contrasts, learned, *, epoch, looks_left):
+            asked.append(self.threshold(tests=len(contrasts), looks_left=looks_left))
+            return super().judge(classes, contrasts, learned, epoch=epoch, looks_left=looks_left)
+
+    monkeypatch.setattr(observe, "contrasts", note_resolved)
+    monkeypatch.setattr(observe, "Judge", Noting)
+    observer = Observer(probes(classes=classes), alpha=0.05)
+    look(observer, net(), looks_left=looks_left)
+    look(observer, net(), epoch=1, looks_left=looks_left)
+    corrections = 1 if classes > 2 else 2
+    assert len(resolved) == 2
+    assert resolved == pytest.approx([max(a / corrections, 1e-6) for a in asked])
+    assert asked[0] == pytest.approx(0.05 / (looks_left or 2) / (classes if classes > 2 else 1))
+    assert resolved[0] == pytest.approx(0.05 / (looks_left or 2) / tests)
+
+
+def test_more_classes_than_scores_are_refused_by_name():
+    model = net()
+    with borrowed(model), pytest.raises(ValueError, match=r"^probes: have 5 classes, but the model gives 4 scores"):
+        Observer(probes(classes=5)).prepare(model, ModelPrecision(model))
+
+
+def test_boxes_are_laid_on_the_grid_once(monkeypatch):
+    fixed = probes()
+    calls = []
+    coverage = ProbeSet.coverage
+    monkeypatch.setattr(ProbeSet, "coverage", lambda self, grid: calls.append(grid) or coverage(self, grid))
+    observer, model = Observer(fixed), net()
+    for epoch in range(3):
+        look(observer, model, epoch=epoch)
+    assert calls.count((8, 8)) <= 2  # once for the object, once for what may be read
+
+
+def test_state_goes_on_elsewhere_and_only_with_the_same_probes():
+    fixed = probes()
+    observer, model = Observer(fixed), net()
+    look(observer, model)
+    look(observer, model, epoch=1)
+    other = Observer(probes())
+    other.load_state_dict(observer.state_dict())
+    assert other.state_dict() == observer.state_dict()
+    assert other.state_dict()["judge"]["looks_done"] == 2
+    with pytest.raises(ValueError, match=r"^probes: the checkpoint was made with another probe set"):
+        Observer(probes(seed=3)).load_state_dict(observer.state_dict())
+
+
+def test_forgetting_leaves_no_verdicts_and_no_layer():
+    observer = Observer(probes())
+    look(observer, net())
+    observer.forget()
+    assert observer.layer is None
+    assert observer.state_dict() == Observer(probes()).state_dict()
+
+
+def test_a_layer_that_was_replaced_after_the_start_is_found_anew():
+    observer, model = Observer(probes()), net()
+    look(observer, model)
+    replaced = observer.layer.module
+    look(observer, net())
+    assert observer.layer.module is not replaced
+
+
+def test_a_copy_holds_no_part_of_the_model():
+    observer = Observer(probes())
+    model = net()
+    with borrowed(model):
+        observer.prepare(model, ModelPrecision(model))
+    assert copy.deepcopy(observer).layer is None
+    assert observer.layer is not None
+
+
+def test_memory_that_runs_out_halves_the_chunks_until_one_picture():
+    class Greedy(Net):
+        def __init__(self, most):
+            super().__init__()
+            self.most, self.sizes = most, []
+
+        def forward(self, x):
+            sizes.append(len(x))
+            if len(x) > self.most:
+                raise torch.OutOfMemoryError("too many")
+            return super().forward(x)
+
+    for most, expected in ((3, {8, 4, 2}), (1, {8, 4, 2, 1})):
+        sizes = []
+        observer = Observer(probes(), chunk_size=8, contrast=False)
+        model = Greedy(most)
+        look(observer, model)
+        assert expected <= set(sizes)
+        sizes.clear()
+        look(observer, model, epoch=1)
+        assert max(sizes) <= most  # remembered
+    with pytest.raises(torch.OutOfMemoryError):
+        look(Observer(probes(), chunk_size=8), Greedy(0))

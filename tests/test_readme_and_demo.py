@@ -1,0 +1,220 @@
+"""The README is executed: its snippet, its demo command (once, for all tests here), its table, its example."""
+
+import json
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from camdebug.demo.data import AnnotatedDigits, draw_scenes, draw_tags
+from camdebug.demo.model import DigitClassifier
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NUMBERS = {
+    "recall",
+    "outside_mass",
+    "chance_outside_mass",
+    "outside_lift",
+    "log_density_ratio",
+    "calibrated_log_density_ratio",
+    "background_evidence",
+}
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def _commands() -> list[str]:
+    return next(b for b in _blocks("bash") if "camdebug demo" in b).strip().splitlines()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The README's main command, as it stands there, in a new folder."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    words = shlex.split(_commands()[1])
+    assert words[0] == "camdebug"
+    result = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"},
+    )
+    return folder / "camdebug-demo", result
+
+
+@pytest.fixture(scope="module")
+def summary(demo):
+    return json.loads((demo[0] / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_the_demo_runs_through_and_says_which_command_opens_the_dashboard(demo):
+    _, result = demo
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "tensorboard --logdir camdebug-demo/tensorboard --samples_per_plugin images=9999" in result.stdout
+    for word in ("epoch  1/8", "heat outside", "uniform", "background evidence", "true accuracy drop", "verdict"):
+        assert word in result.stdout
+
+
+def test_the_demo_is_quiet_about_everything_else(demo):
+    assert demo[1].stderr == ""
+    assert "Warning" not in demo[1].stdout
+
+
+def test_the_planted_twin_is_flagged_and_the_clean_one_is_not(summary):
+    planted, clean = summary["twins"]["planted"], summary["twins"]["clean"]
+    assert planted["flagged"]
+    assert [c["verdict"] for c in planted["epochs"][-1]["classes"]].count("suspect") >= 3
+    assert not clean["flagged"]
+    assert {c["verdict"] for e in clean["epochs"] for c in e["classes"]} <= {"no evidence", "not learned yet"}
+
+
+def test_the_verdicts_agree_with_the_truth_from_counterfactual_copies(summary):
+    planted, clean = (summary["twins"][name]["accuracy_drop"] for name in ("planted", "clean"))
+    assert np.mean(list(planted.values())) > 0.2
+    assert abs(np.mean(list(clean.values()))) < 0.03
+
+
+def test_the_summary_has_every_measure_of_every_class_in_every_epoch(summary):
+    for twin in summary["twins"].values():
+        assert [e["epoch"] for e in twin["epochs"]] == list(range(8))
+        for classes in (e["classes"] for e in twin["epochs"]):
+            assert [c["name"] for c in classes] == [f"digit {k}" for k in range(5)]
+            assert all(c[key] is None or math.isfinite(c[key]) for c in classes for key in NUMBERS)
+            assert all(0 <= c["outside_mass"] <= 1 for c in classes if c["outside_mass"] is not None)
+            assert all(c["reason"] for c in classes)
+
+
+def test_the_film_strip_shows_heat_on_the_tag_in_the_planted_twin_only(demo):
+    """Right halves of the tiles of the last column: planted rows glow at the tag, clean rows do not."""
+    with Image.open(demo[0] / "filmstrip.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(float)
+    assert pixels.shape[1] > 900
+    assert pixels.shape[0] > 900
+    yellowness = (pixels[..., 0] + pixels[..., 1]) / 2 - pixels[..., 2]
+    last = yellowness[:, -116:-4]
+    half = len(last) // 2
+    tag = [part[:, 70:].clip(60).mean() for part in (last[:half], last[half:])]
+    assert tag[0] > tag[1] + 5
+
+
+def test_tensorboard_holds_the_pictures_texts_scalars_and_alerts_of_the_demo(demo):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def read(name: str) -> EventAccumulator:
+        events = EventAccumulator(
+            str(demo[0] / "tensorboard" / name), size_guidance={"images": 0, "tensors": 0, "scalars": 0}
+        )
+        return events.Reload()
+
+    planted, clean = read("planted"), read("clean")
+    images = planted.Tags()["images"]
+    assert sum(tag.startswith("camdebug/probe/") for tag in images) == 16
+    assert sum(tag.startswith("camdebug/filmstrip/") for tag in images) == 16
+    assert sum(tag.startswith("camdebug/cue_map/") for tag in images) == 5
+    steps = [e.step for e in planted.Scalars("camdebug/outside_mass")]
+    assert steps == [e.step for e in planted.Scalars("val/accuracy")]
+    assert len(steps) == 8
+    overlay = next(tag for tag in images if tag.startswith("camdebug/probe/"))
+    assert [e.step for e in planted.Images(overlay)] == steps
+    alerts = "camdebug/alert/text_summary"
+    assert alerts in planted.Tags()["tensors"]
+    assert alerts not in clean.Tags()["tensors"]
+    assert any(b"SUSPECT" in e.tensor_proto.string_val[0] for e in planted.Tensors(alerts))
+    assert "camdebug/verdict/text_summary" in clean.Tags()["tensors"]
+
+
+def test_the_demo_may_be_run_again_into_its_own_folder(demo, monkeypatch):
+    from camdebug.demo.run import _claim
+
+    before = list((demo[0] / "tensorboard").glob("*/events*"))
+    copy = demo[0].parent / "again"
+    subprocess.run(["cp", "-r", str(demo[0]), str(copy)], check=True)
+    _claim(copy)
+    assert before
+    assert not list((copy / "tensorboard").glob("*/events*"))
+
+
+def _small_world():
+    held_out = draw_scenes(150, seed=0, held_out=True)
+    data = AnnotatedDigits(held_out, draw_tags(held_out.label, strength=0.0, seed=1))
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(data.images[:64], data.labels[:64]), batch_size=32
+    )
+    return data, loader
+
+
+def test_the_snippet_runs_as_it_stands(tmp_path, monkeypatch):
+    import pytorch_lightning as pl
+    import wandb
+
+    val_with_boxes, loader = _small_world()
+
+    class Data(pl.LightningDataModule):
+        def train_dataloader(self):
+            return loader
+
+        def val_dataloader(self):
+            return loader
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    names = {"val_with_boxes": val_with_boxes, "model": DigitClassifier(), "datamodule": Data()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Lightning and W&B, about workers and folders
+        exec(compile(_blocks("python")[0], "README.md", "exec"), names)
+    wandb.finish()
+    metrics = names["trainer"].callback_metrics
+    assert names["trainer"].current_epoch == 20
+    for key in ("outside_mass", "log_density_ratio", "background_evidence", "suspect_classes"):
+        assert math.isfinite(float(metrics[f"camdebug/{key}"]))
+    assert list(tmp_path.glob("logs/**/events.out.tfevents.*"))
+    assert list(tmp_path.glob("**/run-*.wandb"))
+
+
+def test_the_example_runs(tmp_path, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import tensorboard_and_wandb
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        monitor = tensorboard_and_wandb.main(tmp_path, epochs=1)
+    wandb.finish()
+    assert monitor.last_record is not None
+    assert monitor.last_record.epoch == 0
+
+
+def test_the_commands_are_the_main_job_and_the_tests():
+    assert _commands() == ['pip install -e ".[test]"', "camdebug demo", "pytest"]
+
+
+def test_every_noun_lives_where_the_table_says():
+    rows = re.findall(r"^\| (.+?) \| .+? \| `(.+?)` \|$", README, flags=re.MULTILINE)
+    assert len(rows) >= 12
+    for noun, path in rows:
+        place = ROOT / path
+        assert place.exists(), path
+        if noun.startswith("`"):
+            assert re.search(rf"(class|def) {noun.strip('`')}\b", place.read_text(encoding="utf-8")), noun
+
+
+def test_the_picture_of_the_readme_is_there():
+    for path in re.findall(r"!\[.*?\]\((.+?)\)", README):
+        with Image.open(ROOT / path) as picture:
+            assert picture.size[0] > 900

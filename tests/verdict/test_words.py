@@ -1,0 +1,111 @@
+import pytest
+import torch
+
+from camdebug.records import (
+    BackgroundContrast,
+    ClassScores,
+    ClassVerdict,
+    EpochRecord,
+    Heatmaps,
+    Level,
+    LocalisationScores,
+)
+from camdebug.verdict import words
+from camdebug.verdict.alerts import alerts_of
+
+HEAT = torch.zeros(0, 1, 1)
+NONE = torch.zeros(0)
+
+
+def _record(verdicts, contrasts):
+    maps = Heatmaps(HEAT, NONE.long(), NONE, NONE.long(), NONE, "hirescam", "layer4")
+    scores = LocalisationScores(*[NONE.double()] * 6, ())
+    classes = tuple(ClassScores(v.class_idx, v.name, 40, 40, 0.9, 0.62, 0.84, 0.74, -1.2, 0.1) for v in verdicts)
+    return EpochRecord(4, maps, maps, scores, classes, tuple(contrasts), tuple(verdicts))
+
+
+def _verdict(k, name, level, before=None):
+    return ClassVerdict(k, name, level, "Because.", 3, 2.1, 2e-4, 5e-4, 2.1, 4, (12, 33, 7), before)
+
+
+def _contrast(k, value=2.1, p=0.0002):
+    return BackgroundContrast(k, value, 0.3, p, torch.arange(40), torch.zeros(40).double(), torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.84, "0.84"), (1.84, "1.8"), (12.4, "12"), (123.0, "123"), (0.00042, "0.00042"), (-0.031, "-0.031"),
+     (0.00002, "2e-05"), (0.999, "1.0"), (54321.0, "5.4e+04")],
+)  # fmt: skip
+def test_numbers_have_two_digits_and_are_never_a_row_of_zeros(value, text):
+    assert words.number(value) == text
+
+
+def test_the_tested_sentence_has_value_chance_count_p_and_budget():
+    assert words.tested(_contrast(0), 0.0005) == (
+        "Its evidence is 2.1 logits stronger on backgrounds of its own class than on those of other classes "
+        "(chance 0; 40 probes; p = 0.00020 of a budget of 0.00050)."
+    )
+    assert "0.50 logits weaker" in words.tested(_contrast(0, -0.5), 0.0005)
+
+
+def test_an_alert_names_class_numbers_worst_probes_and_what_to_do_next():
+    record = _record([_verdict(0, "kangaroo", Level.SUSPECT, Level.WATCH)], [_contrast(0)])
+    (alert,) = alerts_of(record, {0: "kangaroo"})
+    assert alert.title == "camdebug: kangaroo suspect"
+    assert alert.text.startswith("camdebug · epoch 4 · class `kangaroo`: SUSPECT. Because.")
+    for part in ("62 % (uniform = 84 %)", "#12, #33, #7", "camdebug/cue_map/kangaroo"):
+        assert part in alert.text
+
+
+def test_only_changes_that_touch_an_alert_level_are_told_and_clearing_is():
+    verdicts = [
+        _verdict(0, "a", Level.SUSPECT),
+        _verdict(1, "b", Level.NO_EVIDENCE, Level.NOT_LEARNED),
+        _verdict(2, "c", Level.NO_EVIDENCE, Level.SUSPECT),
+    ]
+    found = alerts_of(_record(verdicts, [_contrast(k) for k in range(3)]), {k: str(k) for k in range(3)})
+    assert [a.title for a in found] == ["camdebug: c no evidence"]
+    assert found[0].text.endswith("It was suspect before.")
+
+
+def test_a_pair_gets_one_alert_that_names_both_classes():
+    verdicts = [_verdict(k, n, Level.WATCH, Level.NO_EVIDENCE) for k, n in enumerate(("cat", "dog"))]
+    (alert,) = alerts_of(_record(verdicts, [_contrast(-1)]), {0: "cat", 1: "dog", -1: "pair"})
+    assert "cat or dog" in alert.text
+    assert "may sit on either" in alert.text
+    assert "camdebug/cue_map/pair" in alert.text
+
+
+def test_titles_fit_a_notification_and_pipes_do_not_break_the_table():
+    long = _verdict(0, "x" * 200 + "|y", Level.WATCH, Level.NO_EVIDENCE)
+    record = _record([long], [_contrast(0)])
+    assert len(alerts_of(record, {0: "x"})[0].title) < 64
+    row = next(
+        line
+        for line in words.run_report(record.verdicts, record.classes, epoch=4).splitlines()
+        if "xxx|" in line.replace("\\|", "|") and line.startswith("| x")
+    )
+    assert row.replace("\\|", "").count("|") == 8
+
+
+def test_the_report_puts_alarms_first_and_ends_with_its_limits():
+    verdicts = [_verdict(0, "a", Level.NO_EVIDENCE), _verdict(1, "b", Level.SUSPECT)]
+    text = words.run_report(verdicts, _record(verdicts, []).classes, epoch=4)
+    assert text.splitlines()[0] == "**Epoch 4: the background seems to matter for `b` (suspect).**"
+    assert text.index("| b | suspect") < text.index("| a | no evidence")
+    assert text.endswith(words.LIMITS)
+    assert "clean" not in text.replace("is not clean", "")
+
+
+def test_the_headline_counts_only_what_can_be_judged():
+    mixed = [_verdict(0, "a", Level.NO_EVIDENCE), _verdict(1, "b", Level.NOT_MEASURABLE)]
+    none = [_verdict(0, "a", Level.NOT_MEASURABLE)]
+    assert "in the 1 of 2 that can be judged" in words.run_report(mixed, _record(mixed, []).classes, epoch=4)
+    assert "no class can be judged with these probes" in words.run_report(none, _record(none, []).classes, epoch=4)
+
+
+def test_without_alarms_the_report_says_no_evidence_and_before_learning_that_there_is_nothing_to_judge():
+    quiet, blank = [_verdict(0, "a", Level.NO_EVIDENCE)], [_verdict(0, "a", Level.NOT_LEARNED)]
+    assert "no evidence that a class leans" in words.run_report(quiet, _record(quiet, []).classes, epoch=4)
+    assert "nothing to judge yet" in words.run_report(blank, _record(blank, []).classes, epoch=4)
