@@ -22,7 +22,6 @@ from camdebug.sinks.base import Picture, PictureBox, Sink, unique_slugs
 from camdebug.sinks.broadcast import Broadcast
 
 _STATE_VERSION = 1
-_PAIR = -1
 
 
 class Dashboard:
@@ -34,7 +33,7 @@ class Dashboard:
 
     Args:
         probes: the fixed probe set.
-        logged: indices of the probes that are shown, see :func:`choose_logged`.
+        logged: indices of the probes that are shown, see :func:`camdebug.render.choice.choose_logged`.
         sinks: backends, see :func:`camdebug.sinks.sinks_for`.
         prefix: first part of all tags; two dashboards on one logger need different ones.
         slugs: a tag-safe name for each class; by default :func:`camdebug.sinks.unique_slugs` of the names.
@@ -68,7 +67,7 @@ class Dashboard:
         self._colours = find_colours(probes.images, probes.mean, probes.std)
         self.colours = self._colours.sentence
         self._pictures = to_pictures(probes.images[self._logged], self._colours)
-        self._means: dict[int, tuple[NDArray[np.uint8], torch.Tensor]] = {}
+        self._means: dict[tuple[int, ...], tuple[NDArray[np.uint8], torch.Tensor]] = {}
         self._film = Film(len(self._logged))
         self._looks = 0
         self._cue_scale = 0.0
@@ -219,24 +218,24 @@ class Dashboard:
         return pictures
 
     def _cue_maps(self, record: EpochRecord) -> list[Picture]:
-        shown = {_PAIR, *self._shown_classes(record)}
-        return [self._cue_map(c, record.epoch) for c in record.contrasts if c.class_idx in shown]
+        shown = set(self._shown_classes(record))
+        return [self._cue_map(c, record.epoch) for c in record.contrasts if shown & set(c.classes)]
 
     def _cue_map(self, contrast: BackgroundContrast, epoch: int) -> Picture:
-        name, tag = self._class_title(contrast.class_idx)
-        picture, box = self._mean(contrast.class_idx)
+        name = " / ".join(class_name(self._probes.class_names, k) for k in contrast.classes)
+        picture, box = self._mean(contrast.classes)
         p_value = "p < .001" if contrast.p_value < 1e-3 else f"p {two_digits(contrast.p_value)}"
         owed = f"{two_digits(contrast.value, sign=True)} logits (chance 0), {p_value}"
         note = f"owed to its backgrounds at epoch {epoch}: {owed}"
         title = f"cue map: {name}"
         image = draw_cue_map(contrast.cue_map, picture, title=title, scale=self._cue_scale, boxes=box, note=note)
-        return Picture(f"{self._prefix}/cue_map/{tag}", image, f"{title}; {note}")
+        return Picture(cue_map_tag(contrast, self._prefix, self._slugs), image, f"{title}; {note}")
 
     def _mean_maps(self, record: EpochRecord) -> list[Picture]:
         pictures = []
         for class_idx in self._shown_classes(record):
-            name, tag = self._class_title(class_idx)
-            picture, box = self._mean(class_idx)
+            name, tag = class_name(self._probes.class_names, class_idx), self._slugs[class_idx]
+            picture, box = self._mean((class_idx,))
             members = self._probes.labels == class_idx
             note = f"epoch {record.epoch}, mean of {int(members.sum())} probes"
             heat = mean_density(record.label_maps.maps[members])
@@ -251,22 +250,21 @@ class Dashboard:
         alerted = [v.class_idx for v in record.verdicts if v.level.is_alert and v.class_idx in present]
         return sorted({*present[: self._max_classes], *alerted[: self._max_classes]})
 
-    def _mean(self, class_idx: int) -> tuple[NDArray[np.uint8], torch.Tensor]:
-        """Mean picture and mean box of a class, or of all probes for the pair."""
-        if class_idx not in self._means:
-            members = [i for i, k in enumerate(self._probes.labels.tolist()) if class_idx in (k, _PAIR)]
+    def _mean(self, classes: tuple[int, ...]) -> tuple[NDArray[np.uint8], torch.Tensor]:
+        """Mean picture and mean box of the probes of these classes."""
+        if classes not in self._means:
+            members = [i for i, k in enumerate(self._probes.labels.tolist()) if k in classes]
             picture = mean_picture(to_pictures(self._probes.images[members], self._colours))
-            self._means[class_idx] = picture, mean_box([self._probes.boxes[i] for i in members])
-        return self._means[class_idx]
-
-    def _class_title(self, class_idx: int) -> tuple[str, str]:
-        """Name for people and last part of the tag."""
-        if class_idx == _PAIR:
-            return " / ".join(self._probes.class_names[:2]), "pair"
-        return class_name(self._probes.class_names, class_idx), self._slugs[class_idx]
+            self._means[classes] = picture, mean_box([self._probes.boxes[i] for i in members])
+        return self._means[classes]
 
     def _probe_slug(self, index: int) -> str:
         return f"{index}-{self._slugs[int(self._probes.labels[index])]}"
+
+
+def cue_map_tag(contrast: BackgroundContrast, prefix: str, slugs: Sequence[str]) -> str:
+    """Tag of the cue map of a class, or of a pair."""
+    return f"{prefix}/cue_map/{'pair' if contrast.is_pair else slugs[contrast.classes[0]]}"
 
 
 def strips_due(looks: int) -> bool:
@@ -277,41 +275,6 @@ def strips_due(looks: int) -> bool:
     """
     tens, rest = divmod(looks, 10)
     return looks <= 10 or (rest == 0 and tens & (tens - 1) == 0)
-
-
-def choose_logged(probes: ProbeSet, limit: int = 16) -> list[int]:
-    """Fixed choice of at most ``limit`` probes, spread over the classes and over each class.
-
-    Probes whose boxes cover 2 to 70 % of the picture come before others, because their heat can be read.
-    """
-    by_class = [torch.nonzero(probes.labels == k)[:, 0].tolist() for k in range(len(probes.class_names))]
-    present = [members for members in by_class if members]
-    if len(present) > limit:
-        present = [present[i * len(present) // limit] for i in range(limit)]
-    area = probes.coverage((16, 16)).mean((1, 2)).tolist()
-    quotas = _quotas([len(members) for members in present], limit)
-    return sorted(
-        index
-        for members, quota in zip(present, quotas, strict=True)
-        for index in _spread([i for i in members if 0.02 <= area[i] <= 0.7], members, quota)
-    )
-
-
-def _quotas(counts: list[int], limit: int) -> list[int]:
-    """How many to take from each class: one each in turn until ``limit`` or all are taken."""
-    quotas = [0] * len(counts)
-    while sum(quotas) < min(limit, sum(counts)):
-        for k, count in enumerate(counts):
-            if quotas[k] < count and sum(quotas) < limit:
-                quotas[k] += 1
-    return quotas
-
-
-def _spread(preferred: list[int], members: list[int], quota: int) -> list[int]:
-    """``quota`` members, evenly spaced among the preferred ones if those suffice, else these and the first others."""
-    if quota <= len(preferred):
-        return [preferred[(2 * i + 1) * len(preferred) // (2 * quota)] for i in range(quota)]
-    return [*preferred, *(i for i in members if i not in preferred)][:quota]
 
 
 def _alert_changed(record: EpochRecord) -> bool:

@@ -103,7 +103,8 @@ class BackgroundContrast:
     """Evidence that a class owes to backgrounds of its own kind, in logits; chance level 0.
 
     Attributes:
-        class_idx: the class; ``-1`` for the pair when there are only two classes.
+        classes: the class, or both classes of a pair when only two can be tested.
+        counts: number of probes of each of them that took part.
         value: mean over probes of (evidence outside the box on a same-class background minus other-class).
         standard_error: of that mean.
         p_value: one-sided randomisation p-value against "the background's class does not matter".
@@ -112,13 +113,19 @@ class BackgroundContrast:
         cue_map: ``(h, w)`` float32, mean difference of the signed evidence outside the boxes: where the cue sits.
     """
 
-    class_idx: int
+    classes: tuple[int, ...]
+    counts: tuple[int, ...]
     value: float
     standard_error: float
     p_value: float
     probes: Tensor
     differences: Tensor
     cue_map: Tensor
+
+    @property
+    def is_pair(self) -> bool:
+        """It speaks for two classes together: a cue on one of two opens a gap in both."""
+        return len(self.classes) > 1
 
     @property
     def worst(self) -> list[int]:
@@ -184,4 +191,4 @@ class EpochRecord:
 
     def contrast_of(self, class_idx: int) -> BackgroundContrast | None:
         """The contrast that speaks for a class: its own, or the pair's."""
-        return next((c for c in self.contrasts if c.class_idx in (class_idx, -1)), None)
+        return next((c for c in self.contrasts if class_idx in c.classes), None)

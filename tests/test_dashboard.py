@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from camdebug import dashboard as dashboard_module
-from camdebug.dashboard import Dashboard, choose_logged, strips_due
+from camdebug.dashboard import Dashboard, strips_due
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import (
     BackgroundContrast,
@@ -79,10 +79,11 @@ def record(probes, epoch, *, contrasts=(), verdicts=()):
     return EpochRecord(epoch, heat, heat, scores, (), tuple(contrasts), tuple(verdicts))
 
 
-def contrast(class_idx, peak=0.3):
+def contrast(*classes, peak=0.3):
     cue = torch.zeros(4, 4)
     cue[3, 3] = peak
-    return BackgroundContrast(class_idx, peak, 0.1, 0.0004, torch.tensor([0]), torch.tensor([peak]).double(), cue)
+    counts = (1,) * len(classes)
+    return BackgroundContrast(classes, counts, peak, 0.1, 0.0004, torch.tensor([0]), torch.tensor([peak]).double(), cue)
 
 
 def verdict(level, changed_from=None, class_idx=0):
@@ -171,7 +172,7 @@ def test_pictures_of_a_group_have_one_size_as_wandb_wants_it():
 
 def test_two_classes_share_one_cue_map():
     probes, sink = probe_set(names=NAMES[:2]), Recorder()
-    Dashboard(probes, [0], [sink]).publish(record(probes, 0, contrasts=[contrast(-1)]), step=0, verdict_text="")
+    Dashboard(probes, [0], [sink]).publish(record(probes, 0, contrasts=[contrast(0, 1)]), step=0, verdict_text="")
     assert sink.tags("cue_map") == ["camdebug/cue_map/pair"]
     (picture,) = [p for _, p in sink.shown if "cue_map" in p.tag]
     assert picture.caption.startswith("cue map: grey wolf / <b>dog</b>; owed to its backgrounds at epoch 0")
@@ -327,8 +328,8 @@ def test_the_state_stays_small_in_long_runs():
 def test_the_cue_scale_is_kept_over_a_resume():
     probes = probe_set()
     shown = Dashboard(probes, [0], [Recorder()])
-    shown.publish(record(probes, 0, contrasts=[contrast(0, 2.5)]), step=0, verdict_text="")
-    shown.publish(record(probes, 1, contrasts=[contrast(0, 0.5)]), step=1, verdict_text="")
+    shown.publish(record(probes, 0, contrasts=[contrast(0, peak=2.5)]), step=0, verdict_text="")
+    shown.publish(record(probes, 1, contrasts=[contrast(0, peak=0.5)]), step=1, verdict_text="")
     assert shown.state_dict()["cue_scale"] == pytest.approx(2.5)
 
 
@@ -360,36 +361,6 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change):
 def test_junk_is_no_state(junk):
     with pytest.raises(ValueError, match="dashboard state"):
         run([])[0].load_state_dict(junk)
-
-
-# choice of probes
-
-
-def test_logged_probes_are_spread_over_classes():
-    probes = probe_set(per_class=10)
-    chosen = choose_logged(probes, limit=6)
-    assert probes.labels[chosen].tolist() == [0, 0, 1, 1, 2, 2]
-    assert chosen == choose_logged(probe_set(per_class=10), limit=6)
-    assert choose_logged(probes, limit=100) == list(range(30))
-    assert choose_logged(probes, limit=0) == []
-
-
-def test_small_classes_leave_their_share_to_others_and_many_classes_are_sampled():
-    images = torch.rand(9, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    uneven = ProbeSet(images, [0] * 8 + [1], class_names=("a", "b"))
-    assert len(choose_logged(uneven, limit=6)) == 6
-    assert 8 in choose_logged(uneven, limit=2)
-    many = ProbeSet(images, range(9), class_names=[str(k) for k in range(9)])
-    assert choose_logged(many, limit=3) == [0, 3, 6]
-
-
-def test_probes_whose_heat_can_be_read_come_first():
-    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0]]).repeat(6, 1)
-    boxes[4] = torch.tensor([4.0, 4.0, 20.0, 20.0])
-    probes = ProbeSet(images, [0] * 6, boxes, class_names=("a",))
-    assert choose_logged(probes, limit=1) == [4]
-    assert choose_logged(probes, limit=2) == [0, 4]
 
 
 # the whole way to a dashboard

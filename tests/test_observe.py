@@ -29,7 +29,7 @@ def test_a_look_gives_maps_scores_contrasts_and_verdicts_of_all_probes():
     assert record.epoch == 3
     assert record.label_maps.maps.shape == (12, 8, 8)
     assert torch.equal(record.predicted_maps.class_idx, record.label_maps.predicted_class)
-    assert [c.class_idx for c in record.contrasts] == [0, 1, 2, 3]
+    assert [c.classes for c in record.contrasts] == [(0,), (1,), (2,), (3,)]
     assert [v.class_idx for v in record.verdicts] == [0, 1, 2, 3]
 
 

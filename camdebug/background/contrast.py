@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camdebug.background.composites import Compositor
@@ -21,9 +22,6 @@ from camdebug.cam.methods import signed_hirescam
 from camdebug.cam.passes import run_pass
 from camdebug.cam.precision import Precision
 from camdebug.records import BackgroundContrast
-
-PAIR = -1
-"""``class_idx`` of the one contrast of a two-class set: a cue on one class opens a gap in both."""
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -108,22 +106,27 @@ def contrasts(
     cells = evidence[:, 0] - evidence[:, 1]
     row_class = labels[pairing.recipients]
     classes = torch.unique(row_class).tolist()
-    found = [_one(k, cells[row_class == k], pairing.recipients[row_class == k], smallest_p, seed) for k in classes]
+    found = [
+        _one((k,), cells[row_class == k], pairing.recipients[row_class == k], labels, smallest_p, seed) for k in classes
+    ]
     if len(classes) != 2:
         return tuple(found)
     # Each background stands in the rows of both classes, so rows of one class are not independent of the other's:
     # test the classes apart and pay for two tests, rather than pool the rows.
-    pooled = _one(PAIR, cells, pairing.recipients, 1.0, seed)
+    pooled = _one(tuple(classes), cells, pairing.recipients, labels, 1.0, seed)
     return (replace(pooled, p_value=min(1.0, 2 * min(c.p_value for c in found))),)
 
 
-def _one(class_idx: int, cells: Tensor, probes: Tensor, smallest_p: float, seed: int) -> BackgroundContrast:
+def _one(
+    classes: tuple[int, ...], cells: Tensor, probes: Tensor, labels: Tensor, smallest_p: float, seed: int
+) -> BackgroundContrast:
     differences = cells.sum((1, 2))
     finite = differences.isfinite()
     cells, differences, probes = cells[finite], differences[finite], probes[finite]
     count = len(differences)
     return BackgroundContrast(
-        class_idx=class_idx,
+        classes=classes,
+        counts=tuple(int((labels[probes] == k).sum()) for k in classes),
         value=float(differences.mean()) if count else float("nan"),
         standard_error=float(differences.std()) / count**0.5 if count > 1 else float("nan"),
         p_value=sign_flip_p_value(differences, smallest_p=smallest_p, seed=seed) if count else 1.0,
@@ -138,7 +141,8 @@ def sign_flip_p_value(differences: Tensor, *, smallest_p: float, seed: int) -> f
 
     Valid when the two backgrounds of every row can be exchanged under the null hypothesis, which ``pairing`` arranges.
     Starts with 999 flips and stops there when the value is far from small (Besag & Clifford 1991 for the idea of
-    stopping early); otherwise draws enough to resolve ``smallest_p`` ten times over, at most 400,000.
+    stopping early); otherwise draws enough to resolve ``smallest_p`` ten times over, at most 400,000. Where not one of
+    the flips reaches the observed mean, Hoeffding's bound of the exact value is taken if it is smaller still.
 
     Args:
         differences: ``(n,)``.
@@ -146,7 +150,7 @@ def sign_flip_p_value(differences: Tensor, *, smallest_p: float, seed: int) -> f
         seed: of the flips.
 
     Returns:
-        ``(1 + flips with a mean as large) / (1 + flips)``, never 0.
+        ``(1 + flips with a mean as large) / (1 + flips)``, or that bound; never 0.
     """
     values = differences.double().numpy()
     rng = np.random.default_rng([seed, len(values)])
@@ -160,4 +164,11 @@ def sign_flip_p_value(differences: Tensor, *, smallest_p: float, seed: int) -> f
             flips += block
         if as_large > 20:
             break
-    return (1 + as_large) / (1 + flips)
+    return (1 + as_large) / (1 + flips) if as_large else min(1 / (1 + flips), hoeffding_bound(values))
+
+
+def hoeffding_bound(values: NDArray[np.float64]) -> float:
+    """Upper bound of the exact sign-flip p-value of ``(n,)`` values (Hoeffding 1963), for what flips cannot resolve."""
+    squares = float(values @ values)
+    bound = np.exp(-(max(0.0, float(values.sum())) ** 2) / (2 * squares)) if squares > 0 else 1.0
+    return float(max(bound, 0.5 ** len(values)))

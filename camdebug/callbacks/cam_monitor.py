@@ -100,6 +100,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self.last_record: EpochRecord | None = None
         self._metrics: dict[str, float] = {}
         self._stand_ins: dict[str, float] = {}
+        self._fragile: tuple[str, ...] = ()
         self._last_epoch = self._last_logged_epoch = -1
         self._messages.forget()
         self._observer.forget()
@@ -171,8 +172,10 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         """The layer, or ``None`` when the model cannot be explained. Raises for wrong arguments alone."""
         try:
             with ExitStack() as stack:
-                self._borrow(stack, pl_module)
-                return self._observer.prepare(pl_module, facts.TrainerPrecision(trainer, pl_module))
+                changed = self._borrow(stack, pl_module, copied=None)
+                layer = self._observer.prepare(pl_module, facts.TrainerPrecision(trainer, pl_module))
+            self._fragile = tuple(changed)
+            return layer
         except Exception as error:
             if _blames(error, "probes:") or (self._asked_for_layer and _blames(error, "target_layer:")):
                 raise
@@ -184,7 +187,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._messages.looks += 1
         try:
             with ExitStack() as stack:
-                changed = self._borrow(stack, pl_module)
+                changed = self._borrow(stack, pl_module, copied=self._fragile)
                 record = self._observer.look(
                     pl_module,
                     facts.TrainerPrecision(trainer, pl_module),
@@ -200,8 +203,11 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         with self._messages.harmless("reporting a look"):
             self._reporter.publish(record, step=facts.logger_step(trainer, in_train_hook=in_train_hook))
 
-    def _borrow(self, stack: ExitStack, pl_module: facts.LightningModule) -> list[str]:
-        changed = stack.enter_context(borrowed(pl_module))
+    def _borrow(
+        self, stack: ExitStack, pl_module: facts.LightningModule, *, copied: tuple[str, ...] | None
+    ) -> list[str]:
+        """At fit start all parameters are copied, to learn which ones the forward writes to; later only those are."""
+        changed = stack.enter_context(borrowed(pl_module, copied=copied))
         stack.enter_context(facts.logging_off(pl_module))
         return changed
 

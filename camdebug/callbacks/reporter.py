@@ -8,14 +8,13 @@ from typing import Any
 from camdebug import __version__
 from camdebug.callbacks.messages import Messenger, ShortcutWarning
 from camdebug.cam.layers import TargetLayer
-from camdebug.dashboard import Dashboard, choose_logged
+from camdebug.dashboard import Dashboard, cue_map_tag
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
+from camdebug.render.choice import choose_logged
 from camdebug.sinks import sinks_for, unique_slugs
 from camdebug.verdict.alerts import Alert, alerts_of
 from camdebug.verdict.words import run_report
-
-_PAIR = -1
 
 
 class Reporter:
@@ -71,7 +70,8 @@ class Reporter:
                 text = run_report(record.verdicts, record.classes, epoch=record.epoch)
                 self._dashboard.publish(record, step=step, verdict_text=text)
         with self._messages.harmless("alerting"):
-            for alert in alerts_of(record, {**self.slugs, _PAIR: "pair"}):
+            slugs = tuple(self.slugs.values())
+            for alert in alerts_of(record, lambda contrast: cue_map_tag(contrast, self._name, slugs)):
                 self._alert(alert, step)
         self._tell_problems()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -17,16 +20,23 @@ from camdebug.rng import preserved_rng
 
 
 @contextmanager
-def borrowed(model: nn.Module) -> Iterator[list[str]]:
+def borrowed(model: nn.Module, *, copied: Collection[str] | None = ()) -> Iterator[list[str]]:
     """Evaluation mode, no graph, eager execution; on exit everything is back, whatever happened inside.
 
-    Kept: the random number generators, ``training`` of every submodule (set as an attribute: ``eval()`` and
-    ``train()`` may be overridden), buffers and plain attributes of every submodule, what lists, dicts and sets among
-    the attributes hold, and the grad mode. Parameters are never written and ``.grad`` is never touched, because
-    gradients are taken with respect to an activation only.
+    Kept: the random number generators, global ones and those among the attributes; ``training`` of every submodule
+    (set as an attribute: ``eval()`` and ``train()`` may be overridden), buffers and plain attributes of every
+    submodule, what lists, dicts and sets among the attributes hold, and the grad mode. ``.grad`` is never touched,
+    because gradients are taken with respect to an activation only.
+
+    Args:
+        model: what is borrowed.
+        copied: names of parameters that are copied and put back, ``None`` for all. Some networks rescale their weights
+            within ``forward``. A parameter whose ``data`` is replaced is put back without a copy; one that is written
+            in place needs it.
 
     Yields:
-        A list that holds, after the block, the names of buffers and attributes that the model's forward had changed.
+        A list that holds, after the block, the names of buffers, attributes and parameters that the model's forward
+        had changed.
 
     Raises:
         TypeError, ValueError: when the model cannot be handed back untouched: it is no module, TorchScript, or lazy.
@@ -34,7 +44,7 @@ def borrowed(model: nn.Module) -> Iterator[list[str]]:
     _check_model(model)
     changed: list[str] = []
     with preserved_rng(), torch.inference_mode(False), torch.no_grad(), _eager():
-        states = [_ModuleState.of(name, module) for name, module in model.named_modules()]
+        states = [_ModuleState.of(name, module, copied) for name, module in model.named_modules()]
         try:
             for state in states:
                 state.module.training = False
@@ -72,24 +82,36 @@ class _ModuleState:
     module: nn.Module
     attributes: dict[str, Any]
     buffers: dict[str, Tensor | None]
-    contents: list[_Content]
-    containers: list[_Container]
+    data: list[tuple[str, nn.Parameter, Tensor]]
+    contents: list[_Content | _Container | _Generator]
 
     @classmethod
-    def of(cls, name: str, module: nn.Module) -> _ModuleState:
+    def of(cls, name: str, module: nn.Module, copied: Collection[str] | None) -> _ModuleState:
         attributes, buffers = dict(vars(module)), dict(module._buffers)
-        contents = [_Content.of(k, t) for k, t in {**attributes, **buffers}.items() if _has_content(t)]
+        parameters = {k: p for k, p in module._parameters.items() if p is not None and _has_content(p)}
+        kept = {k: p for k, p in parameters.items() if copied is None or f"{name}.{k}".lstrip(".") in copied}
         held = [(k, v) for k, v in attributes.items() if isinstance(v, (list, dict, set, deque)) and k != "_buffers"]
-        return cls(name, module, attributes, buffers, contents, [_Container.of(k, v) for k, v in held])
+        return cls(
+            name,
+            module,
+            attributes,
+            buffers,
+            [(k, p, p.data) for k, p in parameters.items()],
+            [
+                *(_Content.of(k, t) for k, t in {**attributes, **buffers, **kept}.items() if _has_content(t)),
+                *(_Container.of(k, v) for k, v in held),
+                *(_Generator.of(k, v) for k, v in attributes.items() if isinstance(v, _GENERATORS)),
+            ],
+        )
 
     def restore(self) -> list[str]:
         changed = [
             *_restore_dict(vars(self.module), self.attributes, quiet=("training",)),
             *_restore_dict(self.module._buffers, self.buffers),
+            *(key for key, parameter, data in self.data if _restore_data(parameter, data)),
             *(content.key for content in self.contents if content.restore()),
-            *(container.key for container in self.containers if container.restore()),
         ]
-        return [f"{self.name}.{key}".lstrip(".") for key in changed]
+        return list(dict.fromkeys(f"{self.name}.{key}".lstrip(".") for key in changed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +133,7 @@ class _Content:
         if _same_bits(self.tensor, self.copy):
             return False
         if self.tensor.shape == self.copy.shape:
-            self.tensor.copy_(self.copy)
+            self.tensor.detach().copy_(self.copy)
         else:
             self.tensor.data = self.copy
         return True
@@ -142,14 +164,53 @@ class _Container:
         return True
 
 
+@dataclass(frozen=True, eq=False)
+class _Generator:
+    """A random number generator of the model's own."""
+
+    key: str
+    generator: Any
+    state: Any
+
+    @classmethod
+    def of(cls, key: str, generator: Any) -> _Generator:  # noqa: ANN401
+        return cls(key, generator, _state_of(generator))
+
+    def restore(self) -> bool:
+        now = _state_of(self.generator)
+        if torch.equal(now, self.state) if isinstance(now, Tensor) else now == self.state:
+            return False
+        if isinstance(self.generator, torch.Generator):
+            self.generator.set_state(self.state)
+        elif isinstance(self.generator, random.Random):
+            self.generator.setstate(self.state)
+        else:
+            self.generator.bit_generator.state = self.state
+        return True
+
+
+_GENERATORS = (torch.Generator, np.random.Generator, random.Random)
+
+
+def _state_of(generator: Any) -> Any:  # noqa: ANN401
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    return generator.getstate() if isinstance(generator, random.Random) else deepcopy(generator.bit_generator.state)
+
+
 def _flat(container: Any) -> list[Any]:  # noqa: ANN401
     return [*container, *container.values()] if isinstance(container, dict) else [*container]
 
 
-def _has_content(value: object) -> bool:
-    if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
+def _restore_data(parameter: nn.Parameter, data: Tensor) -> bool:
+    if parameter.data_ptr() == data.data_ptr() and parameter.shape == data.shape:
         return False
-    return not (value.is_meta or is_lazy(value))
+    parameter.data = data
+    return True
+
+
+def _has_content(value: object) -> bool:
+    return isinstance(value, Tensor) and not (value.is_meta or is_lazy(value))
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from camdebug.records import ClassVerdict, EpochRecord, Level
+from camdebug.records import BackgroundContrast, ClassVerdict, EpochRecord, Level
 from camdebug.verdict import words
 
 
@@ -17,31 +18,29 @@ class Alert:
     level: Level
 
 
-def alerts_of(record: EpochRecord, tags: dict[int, str]) -> list[Alert]:
+def alerts_of(record: EpochRecord, cue_maps: Callable[[BackgroundContrast], str]) -> list[Alert]:
     """Alerts of a look: a class that enters or leaves *watch* or *suspect*; one for both classes of a pair.
 
     Args:
         record: the look.
-        tags: for each class the last part of its dashboard tags; ``-1`` for the pair.
+        cue_maps: the dashboard tag under which the cue map of a contrast is found.
     """
     found, told = [], set[int]()
     for verdict in record.verdicts:
-        before = verdict.changed_from
-        if before is None or not (verdict.level.is_alert or before.is_alert):
+        before, contrast = verdict.changed_from, record.contrast_of(verdict.class_idx)
+        if before is None or not (verdict.level.is_alert or before.is_alert) or verdict.class_idx in told:
             continue
-        contrast = record.contrast_of(verdict.class_idx)
-        subject = contrast.class_idx if contrast is not None else verdict.class_idx
-        if subject in told:
-            continue
-        told.add(subject)
-        named = _named_as_pair(verdict, record) if subject == -1 else verdict
+        told |= set(contrast.classes) if contrast is not None else {verdict.class_idx}
+        named = _named_as_pair(verdict, contrast, record) if contrast is not None and contrast.is_pair else verdict
         scores = next(c for c in record.classes if c.class_idx == verdict.class_idx)
-        text = words.alert(named, scores, epoch=record.epoch, tags=tags[subject])
+        tag = cue_maps(contrast) if contrast is not None else ""
+        text = words.alert(named, scores, epoch=record.epoch, cue_map=tag)
         found.append(Alert(f"camdebug: {named.name} {named.level.value}"[:63], text, verdict.level))
     return found
 
 
-def _named_as_pair(verdict: ClassVerdict, record: EpochRecord) -> ClassVerdict:
+def _named_as_pair(verdict: ClassVerdict, contrast: BackgroundContrast, record: EpochRecord) -> ClassVerdict:
     """With two classes a cue on either opens the gap in both, so which one carries it cannot be told."""
-    name = " or ".join(v.name for v in record.verdicts if v.level is verdict.level)
+    alike = [v for v in record.verdicts if v.class_idx in contrast.classes and v.level is verdict.level]
+    name = " or ".join(v.name for v in alike)
     return replace(verdict, name=name, reason=f"{verdict.reason} With two classes the cue may sit on either.")

@@ -77,10 +77,10 @@ class Judge:
         threshold = self.threshold(tests=len(contrasts), looks_left=looks_left)
         self._budget.spend(tests=len(contrasts), per_test=threshold)
         everything_learned = all(learned.values())
-        by_class = {c.class_idx: c for c in contrasts}
+        by_class = {k: c for c in contrasts for k in c.classes}
         verdicts = []
         for scores, memory in zip(classes, self._memory, strict=True):
-            contrast = by_class.get(scores.class_idx, by_class.get(-1) if scores.probes else None)
+            contrast = by_class.get(scores.class_idx)
             before = Level(memory.level)
             is_learned = learned.get(scores.class_idx, False)
             level, reason = self._level(memory, scores, contrast, is_learned, everything_learned, threshold, epoch)
@@ -151,11 +151,8 @@ class Judge:
 
 
 def _usable(contrast: BackgroundContrast | None, scores: ClassScores) -> int:
-    if contrast is None:
-        return 0
-    if contrast.class_idx == scores.class_idx:
-        return len(contrast.probes)
-    return len(contrast.probes) // 2
+    """Probes of the class that took part in the contrast."""
+    return 0 if contrast is None else contrast.counts[contrast.classes.index(scores.class_idx)]
 
 
 def _far_below(contrast: BackgroundContrast, threshold: float) -> bool:

@@ -73,14 +73,14 @@ def tested(contrast: BackgroundContrast, budget: float) -> str:
     )
 
 
-def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, tags: str) -> str:
+def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: str) -> str:
     """The alert of one class whose level has changed.
 
     Args:
         verdict: the new verdict.
         scores: means of the class.
         epoch: of the look.
-        tags: last part of the class's dashboard tags.
+        cue_map: the dashboard tag of the class's cue map.
     """
     head = f"camdebug · epoch {epoch} · class `{verdict.name}`: {verdict.level.value.upper()}. {verdict.reason}"
     if verdict.level not in (Level.WATCH, Level.SUSPECT):
@@ -93,7 +93,7 @@ def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, tags: str) 
     if verdict.worst_probes:
         parts.append("Worst probes: " + ", ".join(f"#{i}" for i in verdict.worst_probes) + ".")
     parts.append(
-        f"Next: look at camdebug/cue_map/{tags} for where the cue sits, at the film strips for since when, and check "
+        f"Next: look at {cue_map} for where the cue sits, at the film strips for since when, and check "
         "whether these backgrounds come with this class alone."
     )
     return " ".join(parts)

@@ -7,7 +7,7 @@ from torch import nn
 
 from camdebug import ProbeSet
 from camdebug.background.composites import Compositor
-from camdebug.background.contrast import PAIR, contrasts, margin, outside_evidence, sign_flip_p_value
+from camdebug.background.contrast import contrasts, hoeffding_bound, margin, outside_evidence, sign_flip_p_value
 from camdebug.background.pairing import Pairing, pair
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.passes import find_target_layer
@@ -32,6 +32,19 @@ def test_sign_flip_p_values_agree_with_full_enumeration(shift):
     found = sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-4, seed=0)
     exact = _exact_p(values)
     assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 999) + 2e-3)
+
+
+def test_beyond_what_flips_resolve_a_bound_of_the_exact_value_is_taken():
+    values = torch.cat([torch.full((30,), 1.0), torch.full((30,), 1.4)]).double()
+    found = sign_flip_p_value(values, smallest_p=1e-9, seed=0)
+    assert 0.5**60 <= found == pytest.approx(float(np.exp(-(72.0**2) / (2 * 88.8))))
+    assert found < 1e-9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bound_never_undercuts_the_exact_value(seed):
+    values = np.random.default_rng(seed).normal(seed / 2, 1, 12)
+    assert _exact_p(values) <= hoeffding_bound(values) <= 1
 
 
 def test_a_p_value_is_never_zero_and_resolves_the_smallest_one_asked_for():
@@ -141,7 +154,8 @@ def test_two_classes_give_one_contrast_for_the_pair_at_twice_the_smaller_p():
     evidence = torch.stack([own, torch.zeros(24, dtype=torch.float64)], 1)[:, :, None, None]
     (found,) = contrasts(evidence, pairing, labels, smallest_p=1e-4, seed=0)
     alone = sign_flip_p_value(own[labels[pairing.recipients] == 0].double(), smallest_p=1e-4, seed=0)
-    assert found.class_idx == PAIR
+    assert found.classes == (0, 1)
+    assert found.counts == (12, 12)
     assert found.p_value == pytest.approx(2 * alone)
     assert found.value == pytest.approx(float(own.mean()))
 
@@ -154,7 +168,7 @@ def test_rows_that_are_not_finite_are_left_out_and_the_cue_map_is_their_mean():
     evidence[0, 0, 0, 0] = float("nan")
     rows = labels[pairing.recipients]
     for contrast in contrasts(evidence, pairing, labels, smallest_p=0.01, seed=0):
-        mine = [n for n in range(9) if int(rows[n]) == contrast.class_idx and n != 0]
+        mine = [n for n in range(9) if int(rows[n]) in contrast.classes and n != 0]
         assert contrast.probes.tolist() == pairing.recipients[mine].tolist()
         assert contrast.value == pytest.approx(np.mean(mine))
         assert contrast.cue_map.tolist() == [[0.0, pytest.approx(np.mean(mine))]]

@@ -65,6 +65,15 @@ class CountingAttribute(Module):
         return self.net(x) * (1 + 1e-2 * self.calls)
 
 
+class RescalesItsWeights(Module):
+    """As nets with a norm constraint do; a validation's forward would do so as well, hence ``no validation loader``."""
+
+    def forward(self, x):
+        self.net.head.weight.data.clamp_(-0.2, 0.2)
+        self.net.conv2.weight.data = torch.renorm(self.net.conv2.weight.data, 2, 0, 0.5)
+        return self.net(x)
+
+
 class FrozenBackbone(Module):
     def __init__(self):
         super().__init__()
@@ -128,6 +137,7 @@ CASES = {
     "spectral norm, both kinds": Case(SpectralNorm),
     "buffer counts in forward": Case(CountingBuffer),
     "attribute counts in forward": Case(CountingAttribute),
+    "weights rescaled in forward": Case(RescalesItsWeights, validation=False),
     "frozen backbone, own train()": Case(FrozenBackbone),
     "backbone under no_grad": Case(NoGradBackbone),
     "Monte Carlo dropout": Case(MonteCarloDropout),
@@ -151,6 +161,7 @@ CHANGES_ITSELF = {
     "spectral norm, both kinds": "net.conv1.weight",
     "buffer counts in forward": "calls",
     "attribute counts in forward": "calls",
+    "weights rescaled in forward": "net.head.weight",
 }
 
 
@@ -214,11 +225,19 @@ def test_without_restoring_attributes_the_bits_differ(monkeypatch):
     assert "weights.net.head.weight" in differences(run(case).state, run(case, monitor()).state)
 
 
+def test_without_a_copy_of_the_weights_that_a_forward_writes_to_the_bits_differ(monkeypatch):
+    from camdebug.callbacks import cam_monitor
+
+    monkeypatch.setattr(cam_monitor, "borrowed", lambda model, copied: borrow.borrowed(model))
+    case = CASES["weights rescaled in forward"]
+    assert "weights.net.head.weight" in differences(run(case).state, run(case, monitor()).state)
+
+
 def test_with_eval_and_train_in_place_of_flags_the_bits_differ(monkeypatch):
     from camdebug.callbacks import cam_monitor
 
     class Careless:
-        def __init__(self, model):
+        def __init__(self, model, copied):
             self.model = model
 
         def __enter__(self):

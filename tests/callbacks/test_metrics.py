@@ -35,7 +35,7 @@ def test_a_class_without_finite_evidence_does_not_hide_the_others(record):
 
 
 def test_what_cannot_be_measured_has_no_metric(record):
-    blank = tuple(replace(c, outside_mass=None, probes=0) for c in record.classes)
+    blank = tuple(replace(c, outside_mass=None, recall=None, probes=0) for c in record.classes)
     metrics = metrics_of(replace(record, classes=blank, contrasts=()), name="x", slugs=SLUGS)
     gone = {"x/outside_mass", "x/background_evidence", "x/class/kind-0/outside_mass", "x/class/kind-0/recall"}
     assert not gone & set(metrics)

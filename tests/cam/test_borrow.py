@@ -294,3 +294,59 @@ def test_torchscript_is_refused_in_words():
 def test_what_is_no_module_is_refused_in_words():
     with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module, got function"):
         compute_cams(lambda x: x, pictures())
+
+
+class WritesItsWeights(nn.Module):
+    """Rescales its own parameters in every forward, in the three ways that are met."""
+
+    def __init__(self):
+        super().__init__()
+        self.swapped, self.in_place, self.behind_the_back = (nn.Linear(2, 2) for _ in range(3))
+
+    def forward(self, x):
+        self.swapped.weight.data = torch.renorm(self.swapped.weight.data, 2, 0, 0.1)
+        with torch.no_grad():
+            self.in_place.weight.mul_(0.5)
+        self.behind_the_back.weight.data.clamp_(-0.01, 0.01)
+        return self.behind_the_back(self.in_place(self.swapped(x)))
+
+
+def test_parameters_that_a_forward_writes_to_are_put_back_and_named():
+    model = WritesItsWeights()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    held = {name: p.data_ptr() for name, p in model.named_parameters()}
+    with borrowed(model, copied=None) as changed:
+        model(torch.rand(1, 2))
+    assert changed == ["swapped.weight", "in_place.weight", "behind_the_back.weight"]
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+        assert parameter.data_ptr() == held[name]
+        assert parameter.requires_grad
+        assert parameter.is_leaf
+
+
+def test_without_a_copy_a_swapped_parameter_is_put_back_but_one_written_in_place_is_not():
+    model = WritesItsWeights()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with borrowed(model, copied=["behind_the_back.weight"]):
+        model(torch.rand(1, 2))
+    same = {name: torch.equal(p, before[name]) for name, p in model.named_parameters()}
+    assert [name for name, equal in same.items() if not equal] == ["in_place.weight"]
+
+
+def test_generators_of_the_models_own_go_back_too():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.torch_rng = torch.Generator().manual_seed(1)
+            self.numpy_rng = np.random.default_rng(1)
+            self.python_rng = random.Random(1)
+
+        def forward(self, x):
+            return x + torch.rand((), generator=self.torch_rng) + self.numpy_rng.random() + self.python_rng.random()
+
+    model, twin = Noisy(), Noisy()
+    with borrowed(model) as changed:
+        model(torch.zeros(1))
+    assert changed == ["torch_rng", "numpy_rng", "python_rng"]
+    assert torch.equal(model(torch.zeros(1)), twin(torch.zeros(1)))

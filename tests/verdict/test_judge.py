@@ -14,7 +14,9 @@ def _scores(k: int, probes: int = 40) -> ClassScores:
 
 
 def _contrast(k: int, value: float, p: float, n: int = 40, se: float = 0.5) -> BackgroundContrast:
-    return BackgroundContrast(k, value, se, p, torch.arange(n), torch.linspace(-1, 1, n).double(), torch.zeros(2, 2))
+    return BackgroundContrast(
+        (k,), (n,), value, se, p, torch.arange(n), torch.linspace(-1, 1, n).double(), torch.zeros(2, 2)
+    )
 
 
 def _look(judge, values, *, epoch, learned=LEARNED, n=40):
@@ -102,13 +104,28 @@ def test_a_class_without_a_contrast_is_not_measurable():
     assert verdict.level is Level.NOT_MEASURABLE
 
 
+def _pair(value: float, p: float, counts=(40, 40)) -> BackgroundContrast:
+    return BackgroundContrast(
+        (0, 1), counts, value, 0.5, p, torch.arange(80), torch.zeros(80).double(), torch.zeros(2, 2)
+    )
+
+
 def test_two_classes_share_one_contrast_and_one_level():
     judge = Judge(["a", "b"])
     for epoch in (0, 1):
         verdicts = judge.judge(
-            [_scores(0), _scores(1)], [_contrast(-1, 2.0, 1e-6, n=80)], {0: True, 1: True}, epoch=epoch, looks_left=5
+            [_scores(0), _scores(1)], [_pair(2.0, 1e-6)], {0: True, 1: True}, epoch=epoch, looks_left=5
         )
     assert [v.level for v in verdicts] == [Level.SUSPECT, Level.SUSPECT]
+
+
+def test_a_pair_speaks_for_its_own_classes_only_and_counts_each_apart():
+    judge = _judge()
+    for epoch in (0, 1):
+        verdicts = judge.judge(
+            [_scores(k) for k in range(3)], [_pair(2.0, 1e-6, (40, 12))], LEARNED, epoch=epoch, looks_left=5
+        )
+    assert [v.level for v in verdicts] == [Level.SUSPECT, Level.NOT_MEASURABLE, Level.NOT_MEASURABLE]
 
 
 def test_memory_survives_a_checkpoint_loaded_with_weights_only():
