@@ -148,6 +148,19 @@ def test_the_demo_may_be_run_again_into_its_own_folder(demo, monkeypatch):
     assert not list((copy / "tensorboard").glob("*/events*"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_other_seeds_come_to_the_same_verdicts(seed, tmp_path):
+    from camdebug.demo.run import run_demo
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_demo(tmp_path / "demo", seed=seed, epochs=8, with_wandb=False)
+    twins = json.loads((tmp_path / "demo" / "summary.json").read_text(encoding="utf-8"))["twins"]
+    assert any(c["verdict"] == "suspect" for c in twins["planted"]["epochs"][-1]["classes"])
+    assert not twins["clean"]["flagged"]
+
+
 def _small_world():
     held_out = draw_scenes(150, seed=0, held_out=True)
     data = AnnotatedDigits(held_out, draw_tags(held_out.label, strength=0.0, seed=1))

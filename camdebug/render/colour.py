@@ -85,8 +85,11 @@ def paint_heat(picture: NDArray[np.uint8], densities: Tensor) -> NDArray[np.uint
     Returns:
         ``(N, H, W, 3)``; where the density is 0 the picture is unchanged to the bit.
     """
-    steps = densities.clamp(0, FULL_SCALE).mul(_STEPS_PER_UNIT).add(0.5).to(torch.int16).numpy()
-    return _blend(picture, steps, _fixed_point("heat"))
+    # numpy, because torch's threads would wait for cores that the data loaders use
+    steps = np.clip(densities.numpy(), 0, FULL_SCALE)
+    steps *= _STEPS_PER_UNIT
+    steps += 0.5
+    return _blend(picture, steps.astype(np.int16), _fixed_point("heat"))
 
 
 def paint_cue(picture: NDArray[np.uint8], values: Tensor, scale: float) -> NDArray[np.uint8]:
@@ -100,9 +103,9 @@ def paint_cue(picture: NDArray[np.uint8], values: Tensor, scale: float) -> NDArr
     Returns:
         ``(N, H, W, 3)``; where the value is 0 the picture is unchanged to the bit.
     """
-    share = (values / scale).nan_to_num(0, 0, 0).clamp(-1, 1)
-    steps = share.mul(_CUE_STEPS).round().add(_CUE_STEPS).to(torch.int16).numpy()
-    return _blend(picture, steps, _fixed_point("cue"))
+    share = np.clip(np.nan_to_num(values.numpy() / scale, posinf=0, neginf=0), -1, 1)
+    steps = np.rint(share * _CUE_STEPS) + _CUE_STEPS
+    return _blend(picture, steps.astype(np.int16), _fixed_point("cue"))
 
 
 @lru_cache(maxsize=2)

@@ -38,7 +38,7 @@ class Judge:
     * *not measurable*: fewer than 20 usable probes.
     * *not learned yet*: recall at chance, or Youden's J not surely above 0.
     * *watch*: the contrast of background evidence is above 0 at this look's share of the error budget.
-    * *suspect*: that, two looks running, with all classes learned.
+    * *suspect*: that, two looks running, with all classes learned that have 20 probes or more.
     * *no evidence*: none of these. A raised level is cleared only after three looks running with a contrast below half
       of what would be needed to raise it.
 
@@ -76,7 +76,7 @@ class Judge:
         """
         threshold = self.threshold(tests=len(contrasts), looks_left=looks_left)
         self._budget.spend(tests=len(contrasts), per_test=threshold)
-        everything_learned = all(learned.values())
+        everything_learned = all(learned.get(c.class_idx, False) for c in classes if c.probes >= MIN_PROBES)
         by_class = {k: c for c in contrasts for k in c.classes}
         verdicts = []
         for scores, memory in zip(classes, self._memory, strict=True):
@@ -103,7 +103,8 @@ class Judge:
         before = Level(memory.level)
         if contrast is None or usable < MIN_PROBES:
             memory.streak = 0
-            return Level.NOT_MEASURABLE, words.too_few_probes(scores, usable, MIN_PROBES)
+            tested = contrast is not None
+            return Level.NOT_MEASURABLE, words.not_measurable(scores, usable, MIN_PROBES, tested=tested)
         if not is_learned:
             memory.streak = 0
             return (before if before.is_alert else Level.NOT_LEARNED), words.not_learned(scores, len(self._names))

@@ -47,10 +47,15 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def too_few_probes(scores: ClassScores, usable: int, needed: int) -> str:
+def not_measurable(scores: ClassScores, usable: int, needed: int, *, tested: bool) -> str:
     """Why a class cannot be measured."""
     if scores.probes == 0:
         return "It has no probe. Add annotated pictures of it."
+    if not tested:
+        return (
+            "Its background was not tested: that takes boxes of 2 to 70 % of the picture in this class and in another, "
+            "and contrast=True."
+        )
     return (
         f"{usable} of its {scores.probes} probes can be used and {needed} are needed: the others have no box, or one "
         "under 2 % or over 70 % of the picture. Add probes with objects of other sizes."

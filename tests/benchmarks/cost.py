@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,12 +19,16 @@ METHODS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"]
 NETWORKS = ("resnet18", "resnet50")
 
 
-def contenders(name: str, pictures: int) -> dict[str, Callable[[], object]]:
-    """What is timed, the plain forward first. Every contender starts from and leaves an eval() model."""
+def network(name: str) -> nn.Module:
     import torchvision
 
     torch.manual_seed(0)
     model: nn.Module = getattr(torchvision.models, name)().eval()
+    return model
+
+
+def contenders(model: nn.Module, pictures: int) -> dict[str, Callable[[], object]]:
+    """What is timed, the plain forward first. Every contender starts from and leaves an eval() model."""
     images, classes = torch.randn(pictures, 3, 224, 224), torch.randint(0, 1000, (pictures,))
 
     def plain() -> None:
@@ -65,11 +70,13 @@ def _peers(model: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> dic
 
 
 def peak_memory(name: str, pictures: int, contender: str) -> float:
-    """MiB by which a fresh process grows, at its highest, while the contender runs once after a tiny warm-up."""
-    result = subprocess.run(
-        [sys.executable, __file__, "--peak", name, str(pictures), contender], capture_output=True, text=True, check=True
-    )
-    return float(json.loads(result.stdout.splitlines()[-1]))
+    """MiB by which a fresh process grows, at its highest, while the contender runs once; median of three processes.
+
+    The contender has run on one picture before, so its libraries are loaded and its layer is found.
+    """
+    command = [sys.executable, __file__, "--peak", name, str(pictures), contender]
+    found = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
+    return statistics.median(float(json.loads(text.splitlines()[-1])) for text in found)
 
 
 def _measure_peak(name: str, pictures: int, contender: str) -> None:
@@ -79,8 +86,9 @@ def _measure_peak(name: str, pictures: int, contender: str) -> None:
 
     import psutil
 
-    contenders(name, 1)[contender]()
-    run, process, high = contenders(name, pictures)[contender], psutil.Process(), [0]
+    model = network(name)
+    contenders(model, 1)[contender]()
+    run, process, high = contenders(model, pictures)[contender], psutil.Process(), [0]
     before, done = process.memory_info().rss, threading.Event()
 
     def watch() -> None:
@@ -101,7 +109,7 @@ def main() -> None:
     options = arguments("cost of maps, as ratios to a plain forward", rounds=7, peer_rounds=1, pictures=32)
     figures: dict[str, Any] = {}
     for name in NETWORKS:
-        runs = contenders(name, options.pictures)
+        runs = contenders(network(name), options.pictures)
         plain = runs.pop("plain forward")
         rounds = {contender: options.rounds if "camdebug" in contender else options.peer_rounds for contender in runs}
         ratios = paired_ratios(plain, runs, rounds)

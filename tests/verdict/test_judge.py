@@ -63,6 +63,19 @@ def test_nothing_is_suspected_before_all_classes_are_learned():
     assert "nothing to judge" in verdicts[2].reason
 
 
+def test_a_class_with_too_few_probes_to_be_judged_holds_nobody_up():
+    judge, learned = _judge(), {0: True, 1: True, 2: False}
+    for epoch in range(2):
+        verdicts = judge.judge(
+            [_scores(0), _scores(1), _scores(2, probes=5)],
+            [_contrast(0, *LOUD), _contrast(1, *QUIET), _contrast(2, *QUIET, n=5)],
+            learned,
+            epoch=epoch,
+            looks_left=10 - epoch,
+        )
+    assert [v.level for v in verdicts] == [Level.SUSPECT, Level.NO_EVIDENCE, Level.NOT_MEASURABLE]
+
+
 def test_a_raised_level_is_cleared_only_after_three_quiet_looks_running():
     judge = _judge()
     for epoch in (0, 1):
@@ -102,6 +115,7 @@ def test_too_few_usable_probes_are_said_so_and_carry_no_number():
 def test_a_class_without_a_contrast_is_not_measurable():
     (verdict,) = Judge(["only"]).judge([_scores(0)], [], {0: True}, epoch=0, looks_left=5)
     assert verdict.level is Level.NOT_MEASURABLE
+    assert verdict.reason.startswith("Its background was not tested")
 
 
 def _pair(value: float, p: float, counts=(40, 40)) -> BackgroundContrast:
