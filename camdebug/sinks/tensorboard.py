@@ -48,14 +48,16 @@ class TensorBoardSink:
 
 
 def _summary(pictures: Sequence[Picture]) -> Any:  # noqa: ANN401 - a protobuf message
-    """Raw image summaries: ``add_image`` would encode each as PNG, five to a hundred times slower."""
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    """Raw image summaries: ``add_image`` would encode each as PNG, five to a hundred times slower.
+
+    Captions stay out: TensorBoard shows none, and what matters stands in the picture.
+    """
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
     return Summary(
         value=[
             Summary.Value(
                 tag=picture.tag,
-                metadata=SummaryMetadata(summary_description=safe_markdown(picture.caption)),
                 image=Summary.Image(
                     height=picture.image.shape[0],
                     width=picture.image.shape[1],
