@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camdebug.background.composites import Compositor
 from camdebug.background.contrast import contrasts, outside_evidence
 from camdebug.background.pairing import Pairing, pair
 from camdebug.cam.engine import explain
@@ -61,14 +60,15 @@ class Observer:
         self._on_grid: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         area = probes.coverage((1, 1))[:, 0, 0]
         self._usable = (area >= MIN_AREA) & (area <= MAX_AREA)
-        self._compositor = Compositor(probes) if contrast and probes.annotated else None
+        self._contrast = contrast and probes.annotated
 
     @property
     def testable_classes(self) -> list[str]:
-        """Names of the classes with enough usable probes to be judged."""
-        counts = torch.bincount(self.probes.labels[self._usable], minlength=len(self.probes.class_names)).tolist()
-        enough = [n for n, count in zip(self.probes.class_names, counts, strict=True) if count >= MIN_PROBES]
-        return enough if self._compositor is not None and len(enough) > 1 else []
+        """Names of the classes with enough usable probes, and donors in other classes, to be judged."""
+        if not self._contrast:
+            return []
+        tested = torch.unique(self.probes.labels[self._pairing(0).recipients]).tolist()
+        return [self.probes.class_names[k] for k in tested]
 
     def prepare(self, model: nn.Module, precision: Precision) -> TargetLayer:
         """Find the target layer and check that model and probes fit together. Call inside ``borrowed(model)``.
@@ -154,7 +154,7 @@ class Observer:
     def _contrasts(
         self, model: nn.Module, layer: TargetLayer, precision: Precision, epoch: int, looks_left: int | None
     ) -> tuple[BackgroundContrast, ...]:
-        if self._compositor is None:
+        if not self._contrast:
             return ()
         pairing = self._pairing(epoch)
         if len(pairing.recipients) == 0:
@@ -162,9 +162,8 @@ class Observer:
         evidence = outside_evidence(
             model,
             layer,
-            self._compositor,
+            self.probes,
             pairing,
-            self.probes.labels,
             self._boxes_on(layer.grid)[0],
             precision,
             chunk_size=self._chunk_size,
@@ -175,7 +174,7 @@ class Observer:
         return contrasts(evidence, pairing, self.probes.labels, smallest_p=max(threshold, 1e-6), seed=self._seed)
 
     def _pairing(self, epoch: int) -> Pairing:
-        return pair(self.probes.labels, self._usable, seed=self._seed, epoch=epoch)
+        return pair(self.probes.labels, self._usable, seed=self._seed, epoch=epoch, least=MIN_PROBES)
 
     def _boxes_on(self, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Coverage and readable cells of every probe, computed once for a grid."""

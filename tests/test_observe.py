@@ -27,7 +27,7 @@ def look(observer, model, epoch=0, looks_left=None):
 def test_a_look_gives_maps_scores_contrasts_and_verdicts_of_all_probes():
     record = look(Observer(probes(), chunk_size=5), net(), epoch=3)
     assert record.epoch == 3
-    assert record.label_maps.maps.shape == (12, 8, 8)
+    assert record.label_maps.maps.shape == (80, 8, 8)
     assert torch.equal(record.predicted_maps.class_idx, record.label_maps.predicted_class)
     assert [c.classes for c in record.contrasts] == [(0,), (1,), (2,), (3,)]
     assert [v.class_idx for v in record.verdicts] == [0, 1, 2, 3]

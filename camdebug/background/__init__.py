@@ -1,5 +1,5 @@
 """The same objects on swapped backgrounds: what changes is owed to the background.
 
-``fill`` objects out of a picture · ``pairing`` of objects and donors · ``composites`` of both · ``contrast`` of the
-evidence that enters outside the object.
+``pairing`` of objects and donors · ``composites`` of both · ``contrast`` of the evidence that enters outside the
+object.
 """

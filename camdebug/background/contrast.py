@@ -2,8 +2,8 @@
 
 Evidence is HiResCAM of the margin (the class's logit minus the log-sum-exp of the others), signed and summed over the
 cells outside the object: how much of the decision enters through the background. The contrast is that evidence on a
-same-class background minus on an other-class background, for the same object. Grid, head, box and paste artefacts
-stand in both and cancel; what stays depends on whose background it is.
+same-class background minus on an other-class background, for the same object. Grid, head, boxes and seams are alike
+in both and cancel; what stays depends on whose background it is.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from camdebug.background.composites import Compositor
+from camdebug.background.composites import Composites
 from camdebug.background.pairing import Pairing
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.methods import signed_hirescam
 from camdebug.cam.passes import run_pass
 from camdebug.cam.precision import Precision
+from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import BackgroundContrast
 
 
@@ -31,30 +32,11 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return own[:, 0] - others
 
 
-class _Composites:
-    """Looks like a tensor of pictures to a pass, and makes each chunk when it is asked for: memory stays flat.
-
-    Rows 2m and 2m + 1 are the same object on its same-class and its other-class background.
-    """
-
-    def __init__(self, compositor: Compositor, pairing: Pairing) -> None:
-        self._compositor = compositor
-        self._recipients = pairing.recipients.repeat_interleave(2)
-        self._donors = torch.stack([pairing.same, pairing.other], 1).flatten()
-
-    def __len__(self) -> int:
-        return len(self._recipients)
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        return self._compositor.compose(self._recipients[rows], self._donors[rows])
-
-
 def outside_evidence(
     model: nn.Module,
     layer: TargetLayer,
-    compositor: Compositor,
+    probes: ProbeSet,
     pairing: Pairing,
-    labels: Tensor,
     cover: Tensor,
     precision: Precision,
     *,
@@ -65,9 +47,8 @@ def outside_evidence(
     Args:
         model: gives class scores.
         layer: the target layer.
-        compositor: of the probe set.
-        pairing: M rows of object, same-class and other-class donor.
-        labels: ``(N,)`` class of every probe.
+        probes: the probe set.
+        pairing: M rows of recipient, same-class and other-class donor.
         cover: ``(N, h, w)``, share of each cell that the object covers.
         precision: how pictures enter the model.
         chunk_size: pictures in one forward.
@@ -75,13 +56,13 @@ def outside_evidence(
     Returns:
         ``(M, 2, h, w)`` float64 in logits: on the same-class and on the other-class background.
     """
-    wanted = labels[pairing.recipients].repeat_interleave(2)
+    wanted = probes.labels[pairing.recipients].repeat_interleave(2)
     outside = 1 - cover[pairing.recipients].repeat_interleave(2, dim=0)
     found = []
     for chunk in run_pass(
         model,
         layer,
-        _Composites(compositor, pairing),
+        Composites(probes, pairing),
         [lambda logits, rows: margin(logits, wanted[rows].to(logits.device))],
         precision,
         chunk_size=chunk_size,
@@ -94,7 +75,7 @@ def outside_evidence(
 def contrasts(
     evidence: Tensor, pairing: Pairing, labels: Tensor, *, smallest_p: float, seed: int
 ) -> tuple[BackgroundContrast, ...]:
-    """Contrast and p-value of every class in the pairing; of the pair when there are only two classes.
+    """Contrast and p-value of every class in the pairing; of the pair when only two classes take part in it.
 
     Args:
         evidence: ``(M, 2, h, w)`` from ``outside_evidence``.
@@ -106,10 +87,11 @@ def contrasts(
     cells = evidence[:, 0] - evidence[:, 1]
     row_class = labels[pairing.recipients]
     classes = torch.unique(row_class).tolist()
+    taking_part = torch.unique(labels[torch.cat([pairing.recipients, pairing.other])])
     found = [
         _one((k,), cells[row_class == k], pairing.recipients[row_class == k], labels, smallest_p, seed) for k in classes
     ]
-    if len(classes) != 2:
+    if len(classes) != 2 or len(taking_part) != 2:
         return tuple(found)
     # Each background stands in the rows of both classes, so rows of one class are not independent of the other's:
     # test the classes apart and pay for two tests, rather than pool the rows.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import sys
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,28 @@ def borrowed(model: nn.Module, *, copied: Collection[str] | None = ()) -> Iterat
                 state.module.training = False
             yield changed
         finally:
-            for state in states:
-                changed.extend(state.restore())
+            changed.extend(_restore_all(states))
+
+
+def _restore_all(states: Sequence[_ModuleState]) -> list[str]:
+    """Restore every module, the training flags first. What fails stops nothing; the first failure is raised last."""
+    for state in states:
+        vars(state.module)["training"] = state.attributes["training"]
+    return _every([state.restore for state in states])
+
+
+def _every(steps: Iterable[Callable[[], list[str]]]) -> list[str]:
+    """Take every step, whichever fails, and join what they return; then raise the first failure, if any."""
+    found: list[str] = []
+    failures: list[Exception] = []
+    for step in steps:
+        try:
+            found += step()
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return list(dict.fromkeys(found))
 
 
 def _eager() -> AbstractContextManager[Any]:
@@ -105,13 +126,16 @@ class _ModuleState:
         )
 
     def restore(self) -> list[str]:
-        changed = [
-            *_restore_dict(vars(self.module), self.attributes, quiet=("training",)),
-            *_restore_dict(self.module._buffers, self.buffers),
-            *(key for key, parameter, data in self.data if _restore_data(parameter, data)),
-            *(content.key for content in self.contents if content.restore()),
-        ]
-        return list(dict.fromkeys(f"{self.name}.{key}".lstrip(".") for key in changed))
+        """Names of what had changed. Everything is tried, whichever part fails."""
+        changed = _every(
+            [
+                partial(_restore_dict, vars(self.module), self.attributes, quiet=("training",)),
+                partial(_restore_dict, self.module._buffers, self.buffers),
+                *(partial(_restore_data, *entry) for entry in self.data),
+                *(content.restore for content in self.contents),
+            ]
+        )
+        return [f"{self.name}.{key}".lstrip(".") for key in changed]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,16 +151,16 @@ class _Content:
     def of(cls, key: str, tensor: Tensor) -> _Content:
         return cls(key, tensor, tensor.detach().clone(), tensor.grad_fn is not None)
 
-    def restore(self) -> bool:
+    def restore(self) -> list[str]:
         if self.tensor.grad_fn is not None and not self.in_graph:
             self.tensor.detach_()  # an update in place from an activation that required a gradient
         if _same_bits(self.tensor, self.copy):
-            return False
-        if self.tensor.shape == self.copy.shape:
+            return []
+        if self.tensor.shape == self.copy.shape and self.tensor.layout is torch.strided:
             self.tensor.detach().copy_(self.copy)
         else:
             self.tensor.data = self.copy
-        return True
+        return [self.key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,17 +175,17 @@ class _Container:
     def of(cls, key: str, container: Any) -> _Container:  # noqa: ANN401
         return cls(key, container, dict(container) if isinstance(container, dict) else list(container))
 
-    def restore(self) -> bool:
+    def restore(self) -> list[str]:
         held, now = self.copy, self.container
         pairs = zip(_flat(now), _flat(held), strict=False)
         if len(now) == len(held) and all(a is b for a, b in pairs):
-            return False
+            return []
         now.clear()
         if isinstance(now, (dict, set)):
             now.update(held)
         else:
             now.extend(held)
-        return True
+        return [self.key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,17 +200,17 @@ class _Generator:
     def of(cls, key: str, generator: Any) -> _Generator:  # noqa: ANN401
         return cls(key, generator, _state_of(generator))
 
-    def restore(self) -> bool:
+    def restore(self) -> list[str]:
         now = _state_of(self.generator)
         if torch.equal(now, self.state) if isinstance(now, Tensor) else now == self.state:
-            return False
+            return []
         if isinstance(self.generator, torch.Generator):
             self.generator.set_state(self.state)
         elif isinstance(self.generator, random.Random):
             self.generator.setstate(self.state)
         else:
             self.generator.bit_generator.state = self.state
-        return True
+        return [self.key]
 
 
 _GENERATORS = (torch.Generator, np.random.Generator, random.Random)
@@ -202,11 +226,11 @@ def _flat(container: Any) -> list[Any]:  # noqa: ANN401
     return [*container, *container.values()] if isinstance(container, dict) else [*container]
 
 
-def _restore_data(parameter: nn.Parameter, data: Tensor) -> bool:
+def _restore_data(key: str, parameter: nn.Parameter, data: Tensor) -> list[str]:
     if parameter.data_ptr() == data.data_ptr() and parameter.shape == data.shape:
-        return False
+        return []
     parameter.data = data
-    return True
+    return [key]
 
 
 def _has_content(value: object) -> bool:
@@ -217,7 +241,9 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
     """Equal to the last bit: a NaN equals itself, and 0 is not -0."""
     if a.shape != b.shape:
         return False
-    if type(a) is not Tensor or a.layout is not torch.strided or a.is_complex() or a.is_quantized:
+    if a.layout is not torch.strided:
+        return _same_bits(a.to_dense(), b.to_dense())
+    if type(a) is not Tensor or a.is_complex() or a.is_quantized:
         return torch.equal(a, b)
     return torch.equal(a.contiguous().reshape(-1).view(torch.uint8), b.contiguous().reshape(-1).view(torch.uint8))
 

@@ -58,7 +58,8 @@ def layercam(activation: Tensor, gradient: Tensor) -> Tensor:
 
 def _weighted(activation: Tensor, weights: Tensor) -> Tensor:
     """Sum of the channels with weights ``(N, C)``, ReLU'd."""
-    return torch.einsum("nchw,nc->nhw", activation, weights).relu()
+    # Not einsum, which autocast would run in half precision.
+    return (activation * weights[:, :, None, None]).sum(1).relu()
 
 
 METHODS: dict[str, CamMethod] = {

@@ -35,7 +35,7 @@ class _Memory:
 class Judge:
     """Gives every class a level after each look.
 
-    * *not measurable*: fewer than 20 usable probes.
+    * *not measurable*: fewer than 20 usable probes, or too few donors in other classes.
     * *not learned yet*: recall at chance, or Youden's J not surely above 0.
     * *watch*: the contrast of background evidence is above 0 at this look's share of the error budget.
     * *suspect*: that, two looks running, with all classes learned that have 20 probes or more.
@@ -76,51 +76,18 @@ class Judge:
         """
         threshold = self.threshold(tests=len(contrasts), looks_left=looks_left)
         self._budget.spend(tests=len(contrasts), per_test=threshold)
-        everything_learned = all(learned.get(c.class_idx, False) for c in classes if c.probes >= MIN_PROBES)
+        look = _Look(
+            epoch, threshold, learned, all(learned.get(c.class_idx) for c in classes if c.probes >= MIN_PROBES)
+        )
         by_class = {k: c for c in contrasts for k in c.classes}
         verdicts = []
         for scores, memory in zip(classes, self._memory, strict=True):
-            contrast = by_class.get(scores.class_idx)
-            before = Level(memory.level)
-            is_learned = learned.get(scores.class_idx, False)
-            level, reason = self._level(memory, scores, contrast, is_learned, everything_learned, threshold, epoch)
+            contrast, before = by_class.get(scores.class_idx), Level(memory.level)
+            level, reason = _level(memory, scores, contrast, look)
             if level is not before:
                 memory.level, memory.since_epoch = level.value, epoch
             verdicts.append(_verdict(memory, scores, contrast, reason, threshold, before))
         return tuple(verdicts)
-
-    def _level(
-        self,
-        memory: _Memory,
-        scores: ClassScores,
-        contrast: BackgroundContrast | None,
-        is_learned: bool,
-        everything_learned: bool,
-        threshold: float,
-        epoch: int,
-    ) -> tuple[Level, str]:
-        usable = _usable(contrast, scores)
-        before = Level(memory.level)
-        if contrast is None or usable < MIN_PROBES:
-            memory.streak = 0
-            tested = contrast is not None
-            return Level.NOT_MEASURABLE, words.not_measurable(scores, usable, MIN_PROBES, tested=tested)
-        if not is_learned:
-            memory.streak = 0
-            return (before if before.is_alert else Level.NOT_LEARNED), words.not_learned(scores, len(self._names))
-        if memory.peak is None or contrast.value > memory.peak:
-            memory.peak, memory.peak_epoch = contrast.value, epoch
-        reason = words.tested(contrast, threshold)
-        if contrast.p_value <= threshold:
-            memory.streak, memory.quiet = memory.streak + 1, 0
-            if memory.streak >= LOOKS_TO_SUSPECT and everything_learned:
-                return Level.SUSPECT, f"{reason} So it was in {memory.streak} looks running."
-            return (before if before is Level.SUSPECT else Level.WATCH), reason
-        memory.streak = 0
-        memory.quiet = memory.quiet + 1 if _far_below(contrast, threshold) else 0
-        if before.is_alert and memory.quiet < LOOKS_TO_CLEAR:
-            return before, f"{reason} It was raised before and is not cleared yet."
-        return Level.NO_EVIDENCE, reason
 
     def state_dict(self) -> dict[str, Any]:
         """Primitives only."""
@@ -151,9 +118,45 @@ class Judge:
         self._budget = replace(self._budget, spent=spent, looks_done=looks_done)
 
 
-def _usable(contrast: BackgroundContrast | None, scores: ClassScores) -> int:
+@dataclass(frozen=True)
+class _Look:
+    """What holds for all classes at one look."""
+
+    epoch: int
+    threshold: float
+    learned: Mapping[int, bool]
+    everything_learned: bool
+
+
+def _level(memory: _Memory, scores: ClassScores, contrast: BackgroundContrast | None, look: _Look) -> tuple[Level, str]:
+    """The level of a class and the sentence that says why. Updates its memory."""
+    if contrast is None:
+        return Level.NOT_MEASURABLE, words.not_tested(scores, MIN_PROBES)
+    before, usable = Level(memory.level), _usable(contrast, scores)
+    raised = before if before.is_alert else None
+    if usable < MIN_PROBES or not look.learned.get(scores.class_idx, False):
+        memory.streak = 0
+        if usable < MIN_PROBES:
+            return raised or Level.NOT_MEASURABLE, words.not_finite(scores, usable)
+        return raised or Level.NOT_LEARNED, words.not_learned(scores, len(look.learned))
+    if memory.peak is None or contrast.value > memory.peak:
+        memory.peak, memory.peak_epoch = contrast.value, look.epoch
+    reason = words.tested(contrast, look.threshold)
+    if contrast.p_value <= look.threshold:
+        memory.streak, memory.quiet = memory.streak + 1, 0
+        if memory.streak >= LOOKS_TO_SUSPECT and look.everything_learned:
+            return Level.SUSPECT, f"{reason} So it was in {memory.streak} looks running."
+        return (before if before is Level.SUSPECT else Level.WATCH), reason
+    memory.streak = 0
+    memory.quiet = memory.quiet + 1 if _far_below(contrast, look.threshold) else 0
+    if raised and memory.quiet < LOOKS_TO_CLEAR:
+        return raised, f"{reason} It was raised before and is not cleared yet."
+    return Level.NO_EVIDENCE, reason
+
+
+def _usable(contrast: BackgroundContrast, scores: ClassScores) -> int:
     """Probes of the class that took part in the contrast."""
-    return 0 if contrast is None else contrast.counts[contrast.classes.index(scores.class_idx)]
+    return contrast.counts[contrast.classes.index(scores.class_idx)]
 
 
 def _far_below(contrast: BackgroundContrast, threshold: float) -> bool:

@@ -47,25 +47,31 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def not_measurable(scores: ClassScores, usable: int, needed: int, *, tested: bool) -> str:
-    """Why a class cannot be measured."""
+def not_tested(scores: ClassScores, needed: int) -> str:
+    """Why the background of a class was not tested."""
     if scores.probes == 0:
         return "It has no probe. Add annotated pictures of it."
-    if not tested:
-        return (
-            "Its background was not tested: that takes boxes of 2 to 70 % of the picture in this class and in another, "
-            "and contrast=True."
-        )
     return (
-        f"{usable} of its {scores.probes} probes can be used and {needed} are needed: the others have no box, or one "
-        "under 2 % or over 70 % of the picture. Add probes with objects of other sizes."
+        f"Its background was not tested. That takes {needed} of its {scores.probes} probes with boxes of 2 to 70 % of "
+        "the picture, as many in the other classes together, and contrast=True."
+    )
+
+
+def not_finite(scores: ClassScores, usable: int) -> str:
+    """Why a test says nothing at this look."""
+    return (
+        f"Its evidence is finite in only {usable} of {scores.probes} probes at this look: the model's scores or "
+        "gradients overflow. Nothing is concluded from it."
     )
 
 
 def not_learned(scores: ClassScores, classes: int) -> str:
-    """Why a class is not judged yet."""
+    """Why a class is not judged yet; ``classes`` that have probes share the chance level."""
     recall = "unknown" if scores.recall is None else number(scores.recall)
-    return f"Recall {recall}, chance {number(1 / max(classes, 2))}: nothing to judge before it has learned something."
+    return (
+        f"Recall {recall}, chance {number(1 / max(classes, 2))}, not yet surely better than guessing on these probes: "
+        "nothing to judge before it has learned something."
+    )
 
 
 def tested(contrast: BackgroundContrast, budget: float) -> str:

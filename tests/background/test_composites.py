@@ -1,8 +1,9 @@
+import pytest
 import torch
 
 from camdebug import ProbeSet
-from camdebug.background.composites import Compositor
-from camdebug.background.fill import fill_from_surround
+from camdebug.background.composites import Composites
+from camdebug.background.pairing import Pairing
 
 
 def _probes(ignore=None) -> ProbeSet:
@@ -12,38 +13,59 @@ def _probes(ignore=None) -> ProbeSet:
         torch.tensor([[1.0, 1.0, 4.0, 4.0], [8.0, 5.0, 12.0, 10.0]]),
         torch.tensor([[5.5, 2.5, 9.5, 6.5]]),
     ]
-    return ProbeSet(images, [0, 1, 0], boxes, ignore=ignore)
+    return ProbeSet(images, [0, 0, 1], boxes, ignore=ignore)
 
 
-def test_a_composite_is_the_recipients_object_on_the_donors_filled_background():
+def _row(recipient: int, same: int, other: int) -> Pairing:
+    return Pairing(*(torch.tensor([i]) for i in (recipient, same, other)))
+
+
+def _background(probes: ProbeSet) -> torch.Tensor:
+    return ~probes.annotated_masks().any(0)
+
+
+def test_the_two_pictures_show_each_donor_where_all_three_are_background_and_the_recipient_elsewhere():
     probes = _probes()
-    composite = Compositor(probes).compose(torch.tensor([0]), torch.tensor([1]))[0]
-    background = fill_from_surround(probes.images, probes.object_masks())[1]
-    assert torch.equal(composite[:, 3:8, 2:6], probes.images[0, :, 3:8, 2:6])
-    outside = torch.ones(12, 16, dtype=torch.bool)
-    outside[3:8, 2:6] = False
-    assert torch.equal(composite[:, outside], background[:, outside])
+    same, other = Composites(probes, _row(0, 1, 2))[0:2]
+    free = _background(probes)
+    assert torch.equal(same[:, free], probes.images[1][:, free])
+    assert torch.equal(other[:, free], probes.images[2][:, free])
+    assert torch.equal(same[:, ~free], probes.images[0][:, ~free])
+    assert torch.equal(other[:, ~free], probes.images[0][:, ~free])
 
 
-def test_several_boxes_are_all_carried_over_and_partial_pixels_belong_to_the_object():
+def test_exchanging_the_donors_exchanges_the_pictures_so_boxes_cannot_tell_them_apart():
     probes = _probes()
-    two, edge = Compositor(probes).compose(torch.tensor([1, 2]), torch.tensor([0, 1]))
-    assert torch.equal(two[:, 1:4, 1:4], probes.images[1, :, 1:4, 1:4])
-    assert torch.equal(two[:, 5:10, 8:12], probes.images[1, :, 5:10, 8:12])
-    assert torch.equal(edge[:, 2:7, 5:10], probes.images[2, :, 2:7, 5:10])
+    assert torch.equal(Composites(probes, _row(0, 1, 2))[0:2], Composites(probes, _row(0, 2, 1))[0:2].flip(0))
 
 
-def test_other_objects_of_a_donor_are_filled_away_too():
+def test_every_box_of_a_probe_and_every_pixel_that_one_touches_counts_as_object():
+    free = _background(_probes())
+    assert not free[1:4, 1:4].any()
+    assert not free[5:10, 8:12].any()
+    assert not free[2:7, 5:10].any()
+
+
+def test_ignored_objects_are_never_carried_over():
     ignored = [torch.zeros(0, 4), torch.tensor([[13.0, 0.0, 16.0, 3.0]]), torch.zeros(0, 4)]
-    plain = Compositor(_probes()).compose(torch.tensor([0]), torch.tensor([1]))[0]
-    filled = Compositor(_probes(ignored)).compose(torch.tensor([0]), torch.tensor([1]))[0]
+    same, other = Composites(_probes(ignored), _row(0, 1, 2))[0:2]
+    recipient = _probes().images[0]
+    assert torch.equal(same[:, 0:3, 13:16], recipient[:, 0:3, 13:16])
+    assert torch.equal(other[:, 0:3, 13:16], recipient[:, 0:3, 13:16])
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5])
+def test_slices_join_to_the_whole(chunk):
     probes = _probes()
-    assert torch.equal(plain[:, 0:3, 13:16], probes.images[1, :, 0:3, 13:16])
-    assert not torch.equal(filled[:, 0:3, 13:16], probes.images[1, :, 0:3, 13:16])
+    pairing = Pairing(torch.tensor([0, 1, 2]), torch.tensor([1, 0, 2]), torch.tensor([2, 2, 0]))
+    pictures = Composites(probes, pairing)
+    assert len(pictures) == 6
+    parts = [pictures[start : start + chunk] for start in range(0, 6, chunk)]
+    assert torch.equal(torch.cat(parts), pictures[0:6])
 
 
 def test_the_probe_set_itself_is_not_written_to():
     probes = _probes()
     before = probes.images.clone()
-    Compositor(probes).compose(torch.tensor([0, 1, 2]), torch.tensor([2, 0, 1]))
+    Composites(probes, _row(0, 1, 2))[0:2].zero_()
     assert torch.equal(probes.images, before)

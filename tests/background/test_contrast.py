@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from camdebug import ProbeSet
-from camdebug.background.composites import Compositor
+from camdebug.background.composites import Composites
 from camdebug.background.contrast import contrasts, hoeffding_bound, margin, outside_evidence, sign_flip_p_value
 from camdebug.background.pairing import Pairing, pair
 from camdebug.cam.borrow import borrowed
@@ -120,21 +120,18 @@ def _measure(net, probes, pairing, chunk_size=32):
         precision = ModelPrecision(net)
         layer = find_target_layer(net, probes.images, precision, "1")
         cover = probes.coverage(layer.grid)
-        compositor = Compositor(probes)
-        return outside_evidence(
-            net, layer, compositor, pairing, probes.labels, cover, precision, chunk_size=chunk_size
-        ), compositor.compose(pairing.recipients, pairing.same)
+        return outside_evidence(net, layer, probes, pairing, cover, precision, chunk_size=chunk_size)
 
 
 def test_evidence_outside_the_box_is_what_a_linear_head_reads_there():
     net, probes = _linear_world()
     pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, epoch=0)
-    evidence, composites = _measure(net, probes, pairing)
+    evidence, composites = _measure(net, probes, pairing), Composites(probes, pairing)[0:8]
     weight = net[4].weight.detach()
     for row, recipient in enumerate(pairing.recipients.tolist()):
         y = int(probes.labels[recipient])
         direction = (weight[y] - weight[1 - y]) / 4  # of the margin of two classes, per cell of four
-        cells = torch.nn.functional.avg_pool2d(composites[row], 4)
+        cells = torch.nn.functional.avg_pool2d(composites[2 * row], 4)
         expected = (direction[:, None, None] * cells).sum(0) * (1 - probes.coverage((2, 2))[recipient])
         torch.testing.assert_close(evidence[row, 0], expected.double(), atol=1e-6, rtol=1e-5)
 
@@ -143,7 +140,7 @@ def test_chunks_change_nothing():
     net, probes = _linear_world()
     pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, epoch=0)
     torch.testing.assert_close(
-        _measure(net, probes, pairing, chunk_size=3)[0], _measure(net, probes, pairing)[0], atol=1e-7, rtol=1e-6
+        _measure(net, probes, pairing, chunk_size=3), _measure(net, probes, pairing), atol=1e-7, rtol=1e-6
     )
 
 

@@ -60,3 +60,15 @@ def test_unusable_probes_neither_receive_nor_lend():
 def test_without_two_classes_or_two_members_there_are_no_rows(labels):
     pairing = pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=0, epoch=0)
     assert len(pairing.recipients) == len(pairing.same) == len(pairing.other) == 0
+
+
+def test_a_class_below_the_least_count_lends_but_gets_no_rows():
+    labels = _labels(6, 6, 3)
+    pairing = pair(labels, torch.ones(15, dtype=torch.bool), seed=0, epoch=0, least=5)
+    assert torch.unique(labels[pairing.recipients]).tolist() == [0, 1]
+    assert 2 in labels[pairing.other].tolist()
+
+
+def test_a_class_without_enough_donors_elsewhere_gets_no_rows():
+    pairing = pair(_labels(9, 4), torch.ones(13, dtype=torch.bool), seed=0, epoch=0, least=5)
+    assert len(pairing.recipients) == 0

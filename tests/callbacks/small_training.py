@@ -119,7 +119,7 @@ def val_loader(**options):
     return DataLoader(Pictures(16, augment=False), batch_size=8, **options)
 
 
-def probes(per_class=3, classes=CLASSES, class_names=None, seed=9):
+def probes(per_class=20, classes=CLASSES, class_names=None, seed=9):
     source = torch.Generator().manual_seed(seed)
     labels = torch.arange(per_class * classes) % classes
     corner = torch.randint(0, 8, (len(labels), 2), generator=source).float()

@@ -7,6 +7,7 @@ import torch
 from tiny_nets import ConvNet, forwards_of, pictures
 from torch import nn
 
+from camdebug.cam import borrow
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
 
@@ -350,3 +351,46 @@ def test_generators_of_the_models_own_go_back_too():
         model(torch.zeros(1))
     assert changed == ["torch_rng", "numpy_rng", "python_rng"]
     assert torch.equal(model(torch.zeros(1)), twin(torch.zeros(1)))
+
+
+class WithBadBuffer(ConvNet):
+    """One part of it cannot be put back."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(1))
+        self.train()
+
+    def forward(self, x):
+        self.steps += 1
+        return super().forward(x)
+
+
+def test_what_cannot_be_put_back_keeps_nothing_else_from_it(monkeypatch):
+    model = WithBadBuffer()
+    flags = {name: module.training for name, module in model.named_modules()}
+    monkeypatch.setattr(borrow, "_restore_dict", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError), borrowed(model):
+        model(pictures())
+    assert {name: module.training for name, module in model.named_modules()} == flags
+    assert float(model.steps) == 0
+
+
+def test_a_sparse_buffer_is_put_back_and_does_no_harm():
+    class Sparse(ConvNet):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("graph", torch.eye(3).to_sparse())
+
+        def forward(self, x):
+            self.graph.values().mul_(2) if self.graph.is_coalesced() else None
+            self.other = torch.sparse.mm(self.graph, torch.ones(3, 1))
+            return super().forward(x)
+
+    model = Sparse()
+    model.graph = model.graph.coalesce()
+    with borrowed(model) as changed:
+        model(pictures())
+    assert set(changed) == {"graph", "other"}
+    assert torch.equal(model.graph.to_dense(), torch.eye(3))
+    assert all(module.training for module in model.modules())

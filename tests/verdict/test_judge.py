@@ -105,11 +105,19 @@ def test_peak_and_present_are_both_kept():
     assert (verdict.background_evidence, verdict.peak, verdict.peak_epoch) == (2.0, 4.0, 1)
 
 
-def test_too_few_usable_probes_are_said_so_and_carry_no_number():
+def test_a_test_on_too_few_finite_probes_is_said_so_and_carries_no_number():
     verdict = _look(_judge(), [LOUD, QUIET, QUIET], epoch=0, n=19)[0]
     assert verdict.level is Level.NOT_MEASURABLE
     assert verdict.background_evidence is None
-    assert "19 of its 40 probes can be used and 20 are needed" in verdict.reason
+    assert "finite in only 19 of 40 probes" in verdict.reason
+
+
+def test_a_look_that_overflows_clears_nothing():
+    judge = _judge()
+    for epoch in (0, 1):
+        _look(judge, [LOUD, QUIET, QUIET], epoch=epoch)
+    assert _look(judge, [QUIET, QUIET, QUIET], epoch=2, n=3)[0].level is Level.SUSPECT
+    assert _look(judge, [QUIET, QUIET, QUIET], epoch=3)[0].level is Level.SUSPECT
 
 
 def test_a_class_without_a_contrast_is_not_measurable():
