@@ -14,7 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
     if options.command == "demo":
-        from camdebug.demo.run import DemoError, run_demo
+        from camdebug.demo.run import run_demo
+        from camdebug.demo.twins import DemoError
 
         try:
             run_demo(options.output, seed=options.seed, epochs=options.epochs, with_wandb=options.wandb)

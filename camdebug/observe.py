@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camdebug.background.contrast import contrasts, outside_evidence
+from camdebug.background.contrast import contrasts, outside_evidence, smallest_attainable_p
 from camdebug.background.pairing import Pairing, pair
 from camdebug.cam.engine import explain
 from camdebug.cam.layers import TargetLayer
@@ -69,6 +69,21 @@ class Observer:
             return []
         tested = torch.unique(self.probes.labels[self._pairing(0).recipients]).tolist()
         return [self.probes.class_names[k] for k in tested]
+
+    def out_of_reach(self, looks_left: int | None) -> str | None:
+        """Why no alert can ever be raised although classes are tested; ``None`` when one can."""
+        pairing = self._pairing(0)
+        if not self.testable_classes:
+            return None
+        rows = torch.bincount(self.probes.labels[pairing.recipients])
+        share = self._judge.threshold(tests=int((rows > 0).sum()), looks_left=looks_left)
+        best = smallest_attainable_p(int(rows.max()))
+        if best <= share:
+            return None
+        return (
+            f"no alert is possible: each test may spend {share:.1e} of the error budget, and {int(rows.max())} probes "
+            f"of a class cannot give a p-value below {best:.1e}. Add probes, look less often, or raise alpha."
+        )
 
     def prepare(self, model: nn.Module, precision: Precision) -> TargetLayer:
         """Find the target layer and check that model and probes fit together. Call inside ``borrowed(model)``.

@@ -149,7 +149,9 @@ def test_strips_and_class_maps_follow_their_own_probe_and_class():
 def test_captions_say_what_was_found_and_on_which_scale():
     _, sink = run([5])
     wrong, empty, right = [p.caption for _, p in sink.shown[:3]]
-    assert wrong.startswith("epoch 5, #0 grey wolf -> <b>dog</b> (wrong), outside .60 (chance .75)  D .60; heat =")
+    assert wrong.startswith(
+        "epoch 5, #0 grey wolf -> <b>dog</b> (wrong), outside .60 (chance .75)  D .60 (chance 0); heat ="
+    )
     assert "no evidence" in empty
     assert "(right)" in right
     assert all("scale 0 to 6" in caption for caption in (wrong, empty, right))

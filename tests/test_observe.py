@@ -185,3 +185,13 @@ def test_memory_that_runs_out_halves_the_chunks_until_one_picture():
         assert max(sizes) <= most  # remembered
     with pytest.raises(torch.OutOfMemoryError):
         look(Observer(probes(), chunk_size=8), Greedy(0))
+
+
+def test_a_budget_that_no_test_can_reach_is_said_before_the_training():
+    observer = Observer(probes(), alpha=0.05)
+    assert observer.out_of_reach(20) is None
+    said = observer.out_of_reach(100_000)
+    assert said is not None
+    assert "each test may spend 1.2e-07" in said
+    assert "20 probes of a class cannot give a p-value below 2.5e-06" in said
+    assert Observer(probes(), contrast=False).out_of_reach(100_000) is None

@@ -24,6 +24,8 @@ from camdebug.cam.precision import Precision
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import BackgroundContrast
 
+_MOST_FLIPS = 400_000
+
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """``(N,)``: logit of the label minus log-sum-exp of the other logits, from ``(N, K)``."""
@@ -138,7 +140,7 @@ def sign_flip_p_value(differences: Tensor, *, smallest_p: float, seed: int) -> f
     rng = np.random.default_rng([seed, len(values)])
     observed, tolerance = values.sum(), 1e-12 * np.abs(values).sum()
     as_large, flips = 0, 0
-    for wanted in (999, min(int(10 / smallest_p), 400_000)):
+    for wanted in (999, min(int(10 / smallest_p), _MOST_FLIPS)):
         while flips < wanted:
             block = min(wanted - flips, max(1, 2_000_000 // len(values)))
             signs = rng.integers(0, 2, size=(block, len(values)), dtype=np.int8) * 2 - 1
@@ -147,6 +149,11 @@ def sign_flip_p_value(differences: Tensor, *, smallest_p: float, seed: int) -> f
         if as_large > 20:
             break
     return (1 + as_large) / (1 + flips) if as_large else min(1 / (1 + flips), hoeffding_bound(values))
+
+
+def smallest_attainable_p(rows: int) -> float:
+    """The smallest p-value that ``sign_flip_p_value`` can give for so many rows, however strong the effect."""
+    return float(max(0.5**rows, min(1 / (1 + _MOST_FLIPS), np.exp(-rows / 2))))
 
 
 def hoeffding_bound(values: NDArray[np.float64]) -> float:

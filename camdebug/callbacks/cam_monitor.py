@@ -132,6 +132,9 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             self._reporter.open(trainer.loggers, method=self._observer.method, layer=layer, weights=weights)
             if self.verbose:
                 self._messages.say(self._opening_words(layer, weights))
+            hopeless = self._observer.out_of_reach(facts.looks_left(trainer, self.every_n_epochs))
+            if hopeless is not None:
+                self._messages.warn_once(f"camdebug: {hopeless}")
 
     def on_validation_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Look after the last validation of an epoch, in time for monitors. The very first look takes the first one."""

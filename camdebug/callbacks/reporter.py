@@ -12,6 +12,7 @@ from camdebug.dashboard import Dashboard, cue_map_tag
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
 from camdebug.render.choice import choose_logged
+from camdebug.rng import preserved_rng
 from camdebug.sinks import sinks_for, unique_slugs
 from camdebug.verdict.alerts import Alert, alerts_of
 from camdebug.verdict.words import run_report
@@ -51,12 +52,12 @@ class Reporter:
         self._state, self._dashboard = self.state_dict(), None
         if not self._messages.active:
             return
-        with self._messages.harmless("opening the dashboards"):
+        with self._messages.harmless("opening the dashboards"), preserved_rng():
             sinks = sinks_for(loggers, prefix=self._name)
             self._dashboard = Dashboard(self._probes, self.logged, sinks, prefix=self._name)
         self._restore()
         if self._dashboard is not None:
-            with self._messages.harmless("logging facts"):
+            with self._messages.harmless("logging facts"), preserved_rng():
                 self._dashboard.facts(self._facts(method, layer, weights))
             self._tell_problems()
 
@@ -66,10 +67,10 @@ class Reporter:
             return
         self._step = step
         if self._dashboard is not None:
-            with self._messages.harmless("logging a look"):
+            with self._messages.harmless("logging a look"), preserved_rng():
                 text = run_report(record.verdicts, record.classes, epoch=record.epoch)
                 self._dashboard.publish(record, step=step, verdict_text=text)
-        with self._messages.harmless("alerting"):
+        with self._messages.harmless("alerting"), preserved_rng():
             slugs = tuple(self.slugs.values())
             for alert in alerts_of(record, lambda contrast: cue_map_tag(contrast, self._name, slugs)):
                 self._alert(alert, step)
@@ -78,7 +79,7 @@ class Reporter:
     def finish(self) -> None:
         """Bring the film strips up to date, at the step of the last look."""
         if self._dashboard is not None:
-            with self._messages.harmless("logging the last film strips"):
+            with self._messages.harmless("logging the last film strips"), preserved_rng():
                 self._dashboard.finish(step=self._step)
             self._tell_problems()
 

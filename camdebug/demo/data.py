@@ -69,9 +69,16 @@ def _photographs() -> tuple[Array, ...]:
     return tuple(picture[::2, ::2].astype(np.float32) / 255 for picture in load_sample_images().images)
 
 
-def draw_scenes(count: int, *, seed: int, held_out: bool) -> Scenes:
-    """Draw recipes. Digits of held-out scenes never stand in the others."""
-    rng = np.random.default_rng([seed, int(held_out)])
+def draw_scenes(count: int, *, seed: int, held_out: bool, again: int = 0) -> Scenes:
+    """Draw recipes. For one ``seed``, digits of held-out scenes never stand in the others.
+
+    Args:
+        count: how many.
+        seed: of the split of the digits, and of the draw.
+        held_out: from the digits that are kept from training.
+        again: another draw from the same split.
+    """
+    rng = np.random.default_rng([seed, int(held_out), again])
     _, labels = _digits()
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     pool = shuffled[600:] if held_out else shuffled[:600]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from camdebug.demo.summary import closing_words, summary, table, write_summary
-from camdebug.demo.twins import Twin, train_twin
+from camdebug.demo.twins import DemoError, Twin, train_twin
 from camdebug.render.colour import density
 from camdebug.render.filmstrip import Frame, contact_sheet, draw_filmstrip
 from camdebug.render.picture import find_colours, to_pictures
@@ -21,10 +21,6 @@ _HEADINGS = {
     "planted": "planted shortcut: the corner tag's colour gives the digit away",
     "clean": "clean twin: same digits, same photographs, tag colours at random",
 }
-
-
-class DemoError(Exception):
-    """The demo cannot run as asked; the message says what to do."""
 
 
 def run_demo(output: Path, *, seed: int, epochs: int, with_wandb: bool) -> None:
@@ -37,7 +33,7 @@ def run_demo(output: Path, *, seed: int, epochs: int, with_wandb: bool) -> None:
         with_wandb: also log to W&B, offline.
 
     Raises:
-        DemoError: when the folder holds something else.
+        DemoError: when the folder holds something else, or a look was lost.
     """
     _claim(output)
     started = time.monotonic()

@@ -11,7 +11,15 @@ from camdebug.demo.twins import Twin
 from camdebug.records import EpochRecord
 from camdebug.verdict.words import number, percent
 
-_COLUMNS = ("class", "heat outside", "uniform", "D", "background evidence", "true accuracy drop", "verdict")
+_COLUMNS = (
+    "class",
+    "heat outside",
+    "uniform",
+    "D (uniform 0)",
+    "background evidence (chance 0)",
+    "true accuracy drop (0 = none)",
+    "verdict",
+)
 
 
 def table(twin: Twin) -> str:

@@ -75,6 +75,12 @@ def _check(maps: Tensor, cover: Tensor, labels: Tensor, readable: Tensor | None)
         raise ValueError(f"labels: expected ({len(maps)},), got {tuple(labels.shape)}")
 
 
+def has_evidence(maps: Tensor) -> Tensor:
+    """``(N,)`` bool: the map ``(N, h, w)`` is finite and its peak is more than numerical noise."""
+    flat = maps.flatten(1)
+    return flat.isfinite().all(1) & (flat.nan_to_num(0.0, 0.0, 0.0).amax(1) >= MIN_PEAK)
+
+
 def _validity(maps: Tensor, area: Tensor) -> tuple[Validity, ...]:
     finite = maps.isfinite().flatten(1).all(1)
     peak = maps.flatten(1).amax(1)
@@ -96,11 +102,17 @@ def _validity_of(area: float, finite: bool, peak: float) -> Validity:
 def _shuffled(
     maps: Tensor, cover: Tensor, readable: Tensor | None, area: Tensor, labels: Tensor, valid: Tensor
 ) -> Tensor:
-    """``(N,)``: mean D on each probe's box of the maps of the other valid probes of its class; NaN without any."""
-    every = density_ratio_of_mass(inside_mass_on_every_box(maps, cover, readable), area[:, None].expand(-1, len(maps)))
-    other = (labels[:, None] == labels[None, :]) & valid[None, :] & valid[:, None]
-    other.fill_diagonal_(False)
-    other &= every.isfinite()
-    total = torch.where(other, every, 0.0).sum(1)
-    count = other.sum(1)
-    return torch.where(count > 0, total / count.clamp(min=1), torch.nan)
+    """``(N,)``: mean D on each probe's box of the maps of the other valid probes of its class; NaN without any.
+
+    Class by class, so that memory grows with the largest class and not with the square of the probe set.
+    """
+    found = torch.full((len(maps),), torch.nan, dtype=torch.float64)
+    for class_idx in torch.unique(labels[valid]).tolist():
+        rows = torch.nonzero(valid & (labels == class_idx)).flatten()
+        weights = None if readable is None else readable[rows]
+        inside = inside_mass_on_every_box(maps[rows], cover[rows], weights)
+        every = density_ratio_of_mass(inside, area[rows, None].expand(-1, len(rows)))
+        other = every.isfinite().fill_diagonal_(False)
+        count = other.sum(1)
+        found[rows] = torch.where(count > 0, torch.where(other, every, 0.0).sum(1) / count.clamp(min=1), torch.nan)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.probe.probe_set import ProbeSet
 
 
@@ -16,12 +17,12 @@ def choose_logged(probes: ProbeSet, limit: int = 16) -> list[int]:
     present = [members for members in by_class if members]
     if len(present) > limit:
         present = [present[i * len(present) // limit] for i in range(limit)]
-    area = probes.coverage((16, 16)).mean((1, 2)).tolist()
+    area = probes.coverage((1, 1)).flatten().tolist()
     quotas = _quotas([len(members) for members in present], limit)
     return sorted(
         index
         for members, quota in zip(present, quotas, strict=True)
-        for index in _spread([i for i in members if 0.02 <= area[i] <= 0.7], members, quota)
+        for index in _spread([i for i in members if MIN_AREA <= area[i] <= MAX_AREA], members, quota)
     )
 
 

@@ -10,21 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from camdebug.measures.localisation import has_evidence
+
 FULL_SCALE = 6.0
 """Heat density (1 = uniform) from which on the colour no longer changes."""
-
-NO_EVIDENCE_BELOW = 1e-6
-"""A map with a smaller sum (in units of the CAM method) is rounding noise and gets no colour."""
 
 _STEPS_PER_UNIT = 100
 _STRONGEST = 0.88
 _CUE_STEPS = 200
-
-
-def has_evidence(maps: Tensor) -> Tensor:
-    """``(N,)`` bool: the map ``(N, h, w)`` is finite and its sum is above rounding noise."""
-    flat = maps.double().flatten(1)
-    return flat.isfinite().all(1) & (flat.nan_to_num(0, 0, 0).sum(1) >= NO_EVIDENCE_BELOW)
 
 
 def density(maps: Tensor) -> Tensor:

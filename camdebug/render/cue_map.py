@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camdebug.render.colour import density, has_evidence, paint_cue, paint_heat, upsample
+from camdebug.measures.localisation import has_evidence
+from camdebug.render.colour import density, paint_cue, paint_heat, upsample
 from camdebug.render.ink import FAINT, MARGIN, line_height, outline, resize, sheet, wrap, write
 from camdebug.render.legend import cue_legend, heat_legend
 from camdebug.render.overlay import display_size, scale_boxes

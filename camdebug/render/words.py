@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from camdebug.measures.localisation import has_evidence
 from camdebug.records import EpochRecord, Validity
-from camdebug.render.colour import FULL_SCALE, has_evidence
+from camdebug.render.colour import FULL_SCALE
 from camdebug.render.ink import shorten
 
 SCALE_NOTE = f"heat = density relative to uniform (1), always on the scale 0 to {FULL_SCALE:g}"
@@ -57,11 +58,11 @@ class Reading:
 
     @property
     def numbers(self) -> str:
-        """``outside .62 (chance .84)  D -1.2``, or why there are none."""
+        """``outside .62 (chance .84)  D -1.2 (chance 0)``, or why there are none."""
         chance = "" if self.chance is None else f" (chance {two_digits(self.chance)})"
         if self.problem or self.outside is None:
             return self.problem or "not measured"
-        ratio = "" if self.log_density_ratio is None else f"  D {two_digits(self.log_density_ratio)}"
+        ratio = "" if self.log_density_ratio is None else f"  D {two_digits(self.log_density_ratio)} (chance 0)"
         return f"outside {two_digits(self.outside)}{chance}{ratio}"
 
 

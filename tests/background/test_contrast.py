@@ -7,7 +7,14 @@ from torch import nn
 
 from camdebug import ProbeSet
 from camdebug.background.composites import Composites
-from camdebug.background.contrast import contrasts, hoeffding_bound, margin, outside_evidence, sign_flip_p_value
+from camdebug.background.contrast import (
+    contrasts,
+    hoeffding_bound,
+    margin,
+    outside_evidence,
+    sign_flip_p_value,
+    smallest_attainable_p,
+)
 from camdebug.background.pairing import Pairing, pair
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.passes import find_target_layer
@@ -169,3 +176,9 @@ def test_rows_that_are_not_finite_are_left_out_and_the_cue_map_is_their_mean():
         assert contrast.probes.tolist() == pairing.recipients[mine].tolist()
         assert contrast.value == pytest.approx(np.mean(mine))
         assert contrast.cue_map.tolist() == [[0.0, pytest.approx(np.mean(mine))]]
+
+
+@pytest.mark.parametrize("rows", [5, 20, 40])
+def test_the_smallest_attainable_p_is_attained_by_equal_differences_and_never_undercut(rows):
+    found = sign_flip_p_value(torch.ones(rows), smallest_p=1e-12, seed=0)
+    assert found == pytest.approx(smallest_attainable_p(rows), rel=0.5 if rows < 10 else 1e-9)

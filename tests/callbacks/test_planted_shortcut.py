@@ -1,7 +1,12 @@
 """A real training: a tag that gives the class away raises the alert, the same tag at random does not."""
 
+import warnings
+
 import pytest
 import torch
+import wandb
+import wandb_reader
+from PIL import Image
 from small_training import ours, seed, trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -29,7 +34,7 @@ class Classifier(DigitClassifier):
         return torch.optim.Adam(self.parameters(), 4e-3)
 
 
-def watched_training(strength):
+def watched_training(strength, **options):
     seed(0)
     scenes, held_out = draw_scenes(700, seed=0, held_out=False), draw_scenes(150, seed=0, held_out=True)
     pictures = paint(scenes, draw_tags(scenes.label, strength=strength, seed=0))
@@ -37,7 +42,7 @@ def watched_training(strength):
     labels = torch.from_numpy(held_out.label)
     probes = ProbeSet(shown, labels, boxes_of(held_out), class_names=CLASS_NAMES)
     watching = CAMMonitor(probes, chunk_size=64, verbose=False)
-    fitted = trainer(max_epochs=6, callbacks=watching)
+    fitted = trainer(max_epochs=6, callbacks=watching, **options)
     fitted.fit(
         Classifier(),
         DataLoader(TensorDataset(pictures, torch.from_numpy(scenes.label)), batch_size=25, shuffle=True),
@@ -46,11 +51,30 @@ def watched_training(strength):
     return watching, fitted
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-def test_a_planted_shortcut_raises_the_alert():
-    with pytest.warns(ShortcutWarning) as caught:
-        watching, fitted = watched_training(strength=0.95)
-    told = [str(w.message) for w in caught if issubclass(w.category, ShortcutWarning)]
+def logged_training(folder):
+    from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    wandb_logger = WandbLogger(project="planted", save_dir=folder, mode="offline")
+    watched = watched_training(strength=0.95, logger=[TensorBoardLogger(folder, name="tb", version=""), wandb_logger])
+    wandb.finish()
+    wandb.teardown()
+    return watched
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """One watched training with its TensorBoard and W&B logs; the monitor, the trainer, the alerts, the folder."""
+    folder = tmp_path_factory.mktemp("planted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_SILENT", "true")
+        with pytest.warns(ShortcutWarning) as caught:
+            watching, fitted = logged_training(folder)
+    return watching, fitted, [str(w.message) for w in caught if issubclass(w.category, ShortcutWarning)], folder
+
+
+def test_a_planted_shortcut_raises_the_alert(planted):
+    watching, fitted, told, _ = planted
     suspects = [v.name for v in watching.last_record.verdicts if v.level is Level.SUSPECT]
     assert suspects
     assert float(fitted.callback_metrics["camdebug/suspect_classes"]) == len(suspects)
@@ -58,6 +82,43 @@ def test_a_planted_shortcut_raises_the_alert():
     for name in suspects:  # once for each change of state
         assert sum(f"`{name}`: SUSPECT" in text for text in told) == 1
         assert sum(f"`{name}`: WATCH" in text for text in told) <= 1
+
+
+def test_its_wandb_run_holds_pictures_verdicts_scalars_and_alerts_at_lightnings_steps(planted):
+    _, _, told, folder = planted
+    rows = [row for row in wandb_reader.history(folder) if "trainer/global_step" in row]
+    steps_of = {
+        key: [row["trainer/global_step"] for row in rows if key in row]
+        for key in ("val/accuracy", "camdebug/outside_mass", "camdebug/probe", "camdebug/filmstrip", "camdebug/cue_map")
+    }
+    assert len(steps_of["val/accuracy"]) == 6
+    assert all(steps == steps_of["val/accuracy"] for steps in steps_of.values()), steps_of
+    verdicts = [row["camdebug/verdict"] for row in rows if "camdebug/verdict" in row]
+    page = next(folder.rglob(verdicts[-1]["path"])).read_text(encoding="utf-8")
+    assert "the background seems to matter" in page
+    assert "<td>suspect</td>" in page
+    last = next(row["camdebug/probe"] for row in reversed(rows) if "camdebug/probe" in row)
+    assert last["count"] == 16
+    with Image.open(next(folder.rglob(last["filenames"][0]))) as picture:
+        assert picture.format == "JPEG"
+    alerts = wandb_reader.alerts(folder)
+    assert [a.text for a in alerts] == told
+    assert wandb_reader.config(folder)["camdebug"]["method"] == "hirescam"
+
+
+def test_its_event_file_holds_the_same_at_the_same_steps(planted):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, _, told, folder = planted
+    events = EventAccumulator(str(folder / "tb"), size_guidance={"images": 0, "tensors": 0, "scalars": 0}).Reload()
+    steps = [e.step for e in events.Scalars("val/accuracy")]
+    strips = [tag for tag in events.Tags()["images"] if tag.startswith("camdebug/filmstrip/")]
+    assert len(strips) == 16
+    assert [e.step for e in events.Images(strips[0])] == steps
+    assert [e.step for e in events.Tensors("camdebug/verdict/text_summary")] == steps
+    alerts = [e.tensor_proto.string_val[0].decode() for e in events.Tensors("camdebug/alert/text_summary")]
+    assert len(alerts) == len(told)
+    assert all(any(text[:60] in alert for alert in alerts) for text in told)
 
 
 def test_the_same_tag_at_random_raises_none():

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from camdebug.measures.localisation import has_evidence
 from camdebug.render.colour import (
     FULL_SCALE,
     cue_lut,
     density,
-    has_evidence,
     heat_lut,
     paint_cue,
     paint_heat,

@@ -57,7 +57,7 @@ def rim_is_paper(image, rows):
 def test_captions_say_the_numbers_with_their_chance_level():
     assert reading().headline() == "#12 kangaroo -> dog (wrong)"
     assert reading(predicted="kangaroo", correct=True).headline() == "#12 kangaroo (right)"
-    assert reading().numbers == "outside .62 (chance .84)  D -1.2"
+    assert reading().numbers == "outside .62 (chance .84)  D -1.2 (chance 0)"
     assert reading(problem="no evidence").numbers == "no evidence"
 
 
