@@ -19,6 +19,8 @@ from camdebug.records import Heatmaps
 
 ClassIdx = int | Sequence[int] | Tensor | None
 
+_AT_A_TIME = 8
+
 
 @overload
 def compute_cams(
@@ -120,12 +122,18 @@ def explain(
         logits.append(chunk.logits.cpu())
         for by_method, gradient in zip(maps, chunk.gradients, strict=True):
             for name in methods:
-                by_method[name].append(METHODS[name](chunk.activation, gradient).cpu())
+                by_method[name] += _maps(name, chunk.activation, gradient)
     every = torch.cat(logits)
     return [
         {name: _heatmaps(torch.cat(by_method[name]), every, wanted, name, layer.name) for name in methods}
         for by_method, wanted in zip(maps, class_idx, strict=True)
     ]
+
+
+def _maps(method: str, activation: Tensor, gradient: Tensor) -> list[Tensor]:
+    """A few pictures at a time: what a method needs in between is as large as the activation, several times over."""
+    parts = [slice(start, start + _AT_A_TIME) for start in range(0, len(activation), _AT_A_TIME)]
+    return [METHODS[method](activation[part], gradient[part]).cpu() for part in parts]
 
 
 def _class_score(wanted: Tensor | None) -> ScoreFn:

@@ -25,7 +25,7 @@ def paired_ratios(
     for number in range(-1, max(rounds.values())):
         before = seconds(baseline)
         for name, run in others.items():
-            if number >= rounds[name]:
+            if number >= rounds[name] or rounds[name] == 0:
                 continue
             middle, after = seconds(run), seconds(baseline)
             if number >= 0 or rounds[name] == 1:
