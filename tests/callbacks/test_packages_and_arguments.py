@@ -116,8 +116,13 @@ def test_something_else_than_a_probe_set_is_refused():
 def test_the_choices_are_printed_once(capsys):
     fit(pytorch_lightning, monitor(verbose=True))
     out = capsys.readouterr().out
-    assert out.count("camdebug: 12 probes of 4 classes, hirescam on net.") == 1
-    assert "current weights, every 1 epoch(s); no class can be judged" in out
+    assert out.count("camdebug: 80 probes of 4 classes, hirescam on net.") == 1
+    assert "current weights, every 1 epoch(s); 4 of 4 classes can be judged" in out
+
+
+def test_too_few_probes_to_judge_are_said_at_the_start(capsys):
+    fit(pytorch_lightning, monitor(verbose=True, probes=probes(per_class=3)))
+    assert "every 1 epoch(s); no class can be judged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("monitor_first", "seen"), [(True, "averaged"), (False, "current")])
