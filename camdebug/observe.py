@@ -80,6 +80,11 @@ class Observer:
         best = smallest_attainable_p(int(rows.max()))
         if best <= share:
             return None
+        if share == 0:
+            return (
+                "the looks that were planned before have spent the whole error budget of this run. Verdicts are kept, "
+                "but no new alert can be raised; for one in the epochs to come, raise alpha."
+            )
         return (
             f"no alert is possible: each test may spend {share:.1e} of the error budget, and {int(rows.max())} probes "
             f"of a class cannot give a p-value below {best:.1e}. Add probes, look less often, or raise alpha."

@@ -57,7 +57,8 @@ def borrowed(model: nn.Module, *, copied: Collection[str] | None = ()) -> Iterat
 def _restore_all(states: Sequence[_ModuleState]) -> list[str]:
     """Restore every module, the training flags first. What fails stops nothing; the first failure is raised last."""
     for state in states:
-        vars(state.module)["training"] = state.attributes["training"]
+        if "training" in state.attributes:  # a compiled module has none of its own
+            vars(state.module)["training"] = state.attributes["training"]
     return _every([state.restore for state in states])
 
 
