@@ -161,6 +161,19 @@ def test_other_seeds_come_to_the_same_verdicts(seed, tmp_path):
     assert not twins["clean"]["flagged"]
 
 
+def test_each_twin_gets_a_wandb_run_of_its_own(tmp_path, monkeypatch):
+    from camdebug.demo import twins
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setattr(twins, "TRAINING", 128)
+    monkeypatch.setattr(twins, "VALIDATION", 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("planted", "clean"):
+            twins.train_twin(name, output=tmp_path, seed=0, epochs=1, with_wandb=True)
+    assert len(list(tmp_path.rglob("run-*.wandb"))) == 2
+
+
 def _small_world():
     held_out = draw_scenes(150, seed=0, held_out=True)
     data = AnnotatedDigits(held_out, draw_tags(held_out.label, strength=0.0, seed=1))

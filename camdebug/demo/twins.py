@@ -104,6 +104,10 @@ def train_twin(name: str, *, output: Path, seed: int, epochs: int, with_wandb: b
             DataLoader(_labelled(training, strength, seed), batch_size=64, shuffle=True),
             DataLoader(TensorDataset(annotated.images, annotated.labels), batch_size=200),
         )
+    if with_wandb:
+        import wandb
+
+        wandb.finish()  # or the next twin would go on in this run
     twin.accuracy_drop = accuracy_drop(model, draw_scenes(1000, seed=seed, held_out=True, again=1), seed=seed)
     return twin
 
