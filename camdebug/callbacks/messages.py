@@ -95,7 +95,7 @@ def told(error: Exception) -> str:
     """An exception in a line, even one that cannot be printed."""
     try:
         lines = str(error).splitlines()
-    except Exception:
+    except Exception:  # whose own text cannot be made: its type is still told
         lines = []
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

@@ -82,7 +82,7 @@ def ratios(network: str, pictures: int, epochs: int, *, contrast: bool) -> list[
         ).fit(Classifier(network), DataLoader(batch, batch_size=4))
     assert monitor.last_record is not None
     assert bool(monitor.last_record.contrasts) is contrast
-    return monitor.ratios[1:]  # the first look also imports what draws, and fills objects away
+    return monitor.ratios[1:]  # the first look also imports what draws
 
 
 def main() -> None:
