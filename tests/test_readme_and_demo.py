@@ -12,11 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-
-from camdebug.demo.data import AnnotatedDigits, draw_scenes, draw_tags
-from camdebug.demo.model import DigitClassifier
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -174,41 +170,46 @@ def test_each_twin_gets_a_wandb_run_of_its_own(tmp_path, monkeypatch):
     assert len(list(tmp_path.rglob("run-*.wandb"))) == 2
 
 
-def _small_world():
-    held_out = draw_scenes(150, seed=0, held_out=True)
-    data = AnnotatedDigits(held_out, draw_tags(held_out.label, strength=0.0, seed=1))
-    loader = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(data.images[:64], data.labels[:64]), batch_size=32
+_AROUND_THE_SNIPPET = """
+import json, warnings
+import torch
+import pytorch_lightning as pl
+from camdebug.demo.data import AnnotatedDigits, draw_scenes, draw_tags
+from camdebug.demo.model import DigitClassifier
+
+warnings.simplefilter("ignore")  # of Lightning and W&B, about workers and folders
+torch.set_num_threads(1)
+held_out = draw_scenes(150, seed=0, held_out=True)
+val_with_boxes = AnnotatedDigits(held_out, draw_tags(held_out.label, strength=0.0, seed=1))
+pairs = torch.utils.data.TensorDataset(val_with_boxes.images[:64], val_with_boxes.labels[:64])
+datamodule = pl.LightningDataModule.from_datasets(pairs, pairs, batch_size=32)
+model = DigitClassifier()
+{snippet}
+found = {{"epochs": trainer.current_epoch, **{{k: float(v) for k, v in trainer.callback_metrics.items()}}}}
+open("found.json", "w", encoding="utf-8").write(json.dumps(found))
+"""
+
+
+def test_the_snippet_runs_as_it_stands(tmp_path):
+    """In a process and a W&B service of its own: W&B resolves its folder against the one where its service began."""
+    script = tmp_path / "snippet.py"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    script.write_text(_AROUND_THE_SNIPPET.format(snippet=_blocks("python")[0]), encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, script.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**environment, "PYTHONPATH": str(ROOT), "WANDB_SILENT": "true"},
     )
-    return data, loader
-
-
-def test_the_snippet_runs_as_it_stands(tmp_path, monkeypatch):
-    import pytorch_lightning as pl
-    import wandb
-
-    val_with_boxes, loader = _small_world()
-
-    class Data(pl.LightningDataModule):
-        def train_dataloader(self):
-            return loader
-
-        def val_dataloader(self):
-            return loader
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    names = {"val_with_boxes": val_with_boxes, "model": DigitClassifier(), "datamodule": Data()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Lightning and W&B, about workers and folders
-        exec(compile(_blocks("python")[0], "README.md", "exec"), names)
-    wandb.finish()
-    metrics = names["trainer"].callback_metrics
-    assert names["trainer"].current_epoch == 20
+    assert result.returncode == 0, result.stderr[-2000:]
+    metrics = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert metrics["epochs"] == 20
     for key in ("outside_mass", "log_density_ratio", "background_evidence", "suspect_classes"):
-        assert math.isfinite(float(metrics[f"camdebug/{key}"]))
+        assert math.isfinite(metrics[f"camdebug/{key}"])
     assert list(tmp_path.glob("logs/**/events.out.tfevents.*"))
-    assert list(tmp_path.glob("**/run-*.wandb"))
+    assert list(tmp_path.glob("wandb/**/run-*.wandb"))
 
 
 def test_the_example_runs(tmp_path, monkeypatch):

@@ -1,0 +1,19 @@
+"""Frozen values that cross from one layer to the next. They hold results and know how nothing was made."""
+
+from camdebug.records.background import BackgroundContrast, BackgroundSwap
+from camdebug.records.heatmaps import Heatmaps
+from camdebug.records.localisation import ClassScores, LocalisationScores, Validity
+from camdebug.records.look import EpochRecord
+from camdebug.records.verdict import ClassVerdict, Level
+
+__all__ = [
+    "BackgroundContrast",
+    "BackgroundSwap",
+    "ClassScores",
+    "ClassVerdict",
+    "EpochRecord",
+    "Heatmaps",
+    "Level",
+    "LocalisationScores",
+    "Validity",
+]

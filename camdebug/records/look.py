@@ -1,0 +1,32 @@
+"""Everything that one look found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camdebug.records.background import BackgroundContrast
+from camdebug.records.heatmaps import Heatmaps
+from camdebug.records.localisation import ClassScores, LocalisationScores
+from camdebug.records.verdict import ClassVerdict
+
+
+@dataclass(frozen=True, eq=False)
+class EpochRecord:
+    """Everything one look at the model found.
+
+    ``label_maps`` explain each probe's label, ``predicted_maps`` the predicted class (the same map where the
+    prediction is right).
+    """
+
+    epoch: int
+    label_maps: Heatmaps
+    predicted_maps: Heatmaps
+    scores: LocalisationScores
+    classes: tuple[ClassScores, ...]
+    contrasts: tuple[BackgroundContrast, ...]
+    verdicts: tuple[ClassVerdict, ...]
+    seconds: float = 0.0
+
+    def contrast_of(self, class_idx: int) -> BackgroundContrast | None:
+        """The contrast that speaks for a class: its own, or the pair's."""
+        return next((c for c in self.contrasts if class_idx in c.classes), None)
