@@ -16,6 +16,7 @@ from camdebug.records import (
     Heatmaps,
     Level,
     LocalisationScores,
+    RunVerdict,
     Validity,
 )
 from camdebug.render.colour import density, paint_heat, upsample
@@ -76,7 +77,8 @@ def record(probes, epoch, *, contrasts=(), verdicts=()):
     area = torch.full((count,), 0.25, dtype=torch.float64)
     validity = [Validity.OK if probes.annotated else Validity.NO_BOX] * count
     scores = LocalisationScores(area, 1 - outside, outside, outside, outside, outside, tuple(validity))
-    return EpochRecord(epoch, heat, heat, scores, (), tuple(contrasts), tuple(verdicts))
+    run_verdict = RunVerdict(Level.NO_EVIDENCE, "because", ())
+    return EpochRecord(epoch, heat, heat, scores, (), tuple(contrasts), (), tuple(verdicts), run_verdict)
 
 
 def contrast(*classes, peak=0.3):

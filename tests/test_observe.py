@@ -6,10 +6,10 @@ import pytest
 import torch
 from small_training import Net, probes
 
-from camdebug import observe
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.precision import ModelPrecision
-from camdebug.observe import Observer
+from camdebug.observe import Observer, backgrounds
+from camdebug.observe import observer as observer_room
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.verdict.judge import Judge
 
@@ -84,27 +84,27 @@ def test_boxes_that_are_too_small_or_too_large_do_not_count():
 def test_the_p_value_that_can_be_resolved_is_the_one_that_the_judge_asks_for(monkeypatch, classes, tests, looks_left):
     """With two classes the judge sees one p-value, doubled: half its budget must be resolved in each class."""
     resolved, asked = [], []
-    contrasts = observe.contrasts
+    contrasts = backgrounds.contrasts
 
     def note_resolved(*args, smallest_p, **kwargs):
         resolved.append(smallest_p)
         return contrasts(*args, smallest_p=smallest_p, **kwargs)
 
     class Noting(Judge):
-        def judge(self, classes, contrasts, learned, *, epoch, looks_left):
-            asked.append(self.threshold(tests=len(contrasts), looks_left=looks_left))
-            return super().judge(classes, contrasts, learned, epoch=epoch, looks_left=looks_left)
+        def judge(self, look, classes, contrasts, swaps):
+            asked.append(self.screen_threshold(tests=len(contrasts), looks_left=look.looks_left))
+            return super().judge(look, classes, contrasts, swaps)
 
-    monkeypatch.setattr(observe, "contrasts", note_resolved)
-    monkeypatch.setattr(observe, "Judge", Noting)
+    monkeypatch.setattr(backgrounds, "contrasts", note_resolved)
+    monkeypatch.setattr(observer_room, "Judge", Noting)
     observer = Observer(probes(classes=classes), alpha=0.05)
     look(observer, net(), looks_left=looks_left)
     look(observer, net(), epoch=1, looks_left=looks_left)
     corrections = 1 if classes > 2 else 2
     assert len(resolved) == 2
     assert resolved == pytest.approx([max(a / corrections, 1e-6) for a in asked])
-    assert asked[0] == pytest.approx(0.05 / (looks_left or 2) / (classes if classes > 2 else 1))
-    assert resolved[0] == pytest.approx(0.05 / (looks_left or 2) / tests)
+    assert asked[0] == pytest.approx(0.04 / (looks_left or 2) / (classes if classes > 2 else 1))
+    assert resolved[0] == pytest.approx(0.04 / (looks_left or 2) / tests)
 
 
 def test_more_classes_than_scores_are_refused_by_name():
@@ -132,7 +132,7 @@ def test_state_goes_on_elsewhere_and_only_with_the_same_probes():
     other = Observer(probes())
     other.load_state_dict(observer.state_dict())
     assert other.state_dict() == observer.state_dict()
-    assert other.state_dict()["judge"]["looks_done"] == 2
+    assert other.state_dict()["judge"]["screening"][1] == 2
     with pytest.raises(ValueError, match=r"^probes: the checkpoint was made with another probe set"):
         Observer(probes(seed=3)).load_state_dict(observer.state_dict())
 
@@ -192,6 +192,6 @@ def test_a_budget_that_no_test_can_reach_is_said_before_the_training():
     assert observer.out_of_reach(20) is None
     said = observer.out_of_reach(100_000)
     assert said is not None
-    assert "each test may spend 1.2e-07" in said
+    assert "each test may spend 1.0e-07" in said
     assert "20 probes of a class cannot give a p-value below 2.5e-06" in said
     assert Observer(probes(), contrast=False).out_of_reach(100_000) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from camdebug.demo.twins import Twin
-from camdebug.records import EpochRecord
+from camdebug.records import EpochRecord, Level
 from camdebug.verdict.words import number, percent
 
 _COLUMNS = (
@@ -17,6 +17,7 @@ _COLUMNS = (
     "uniform",
     "D (uniform 0)",
     "background evidence (chance 0)",
+    "fall when swapped (chance 0)",
     "true accuracy drop (0 = none)",
     "verdict",
 )
@@ -28,7 +29,7 @@ def table(twin: Twin) -> str:
     rows = [list(_COLUMNS)]
     for scores, verdict in zip(record.classes, record.verdicts, strict=True):
         outside, chance, ratio = scores.outside_mass, scores.chance_outside_mass, scores.log_density_ratio
-        evidence = verdict.background_evidence
+        evidence, gap = verdict.background_evidence.present, verdict.swap_gap.present
         rows.append(
             [
                 scores.name,
@@ -36,6 +37,7 @@ def table(twin: Twin) -> str:
                 "-" if chance is None else percent(chance),
                 "-" if ratio is None else f"{ratio:+.2f}",
                 "-" if evidence is None else f"{evidence:+.2f} logits",
+                "-" if gap is None else f"{100 * gap:+.0f} points",
                 f"{100 * twin.accuracy_drop[scores.name]:+.0f} points",
                 verdict.level.value,
             ]
@@ -54,16 +56,19 @@ def summary(twins: Sequence[Twin], *, seed: int, epochs: int) -> dict[str, Any]:
         "version": __version__,
         "seed": seed,
         "epochs": epochs,
-        "chance_levels": {"log_density_ratio": 0.0, "background_evidence": 0.0, "outside_lift": 1.0},
+        "chance_levels": {"log_density_ratio": 0.0, "background_evidence": 0.0, "swap_gap": 0.0, "outside_lift": 1.0},
         "twins": {twin.name: _twin(twin) for twin in twins},
     }
 
 
 def _twin(twin: Twin) -> dict[str, Any]:
     flagged = sorted({v.name for r in twin.records for v in r.verdicts if v.level.is_alert})
+    confirmed = sorted({v.name for r in twin.records for v in r.verdicts if v.level is Level.CONFIRMED})
     return {
+        "verdict": twin.records[-1].verdict.level.value,
         "flagged": bool(flagged),
         "flagged_classes": flagged,
+        "confirmed_classes": confirmed,
         "first_alert_epoch": next((r.epoch for r in twin.records if any(v.level.is_alert for v in r.verdicts)), None),
         "probe_fingerprint": twin.probes.fingerprint,
         "accuracy_drop": twin.accuracy_drop,
@@ -84,10 +89,12 @@ def _classes(record: EpochRecord) -> list[dict[str, Any]]:
             "outside_lift": scores.outside_lift,
             "log_density_ratio": scores.log_density_ratio,
             "calibrated_log_density_ratio": scores.calibrated_log_density_ratio,
-            "background_evidence": verdict.background_evidence,
+            "background_evidence": verdict.background_evidence.present,
+            "swap_gap": verdict.swap_gap.present,
             "p_value": verdict.p_value,
             "budget": verdict.budget,
             "verdict": verdict.level.value,
+            "severity": verdict.severity.value if verdict.severity else None,
             "reason": verdict.reason,
         }
         for scores, verdict in zip(record.classes, record.verdicts, strict=True)
@@ -106,18 +113,15 @@ def closing_words(twins: Sequence[Twin]) -> str:
     lines = []
     for twin in twins:
         last = twin.records[-1]
-        flagged = [v for v in last.verdicts if v.level.is_alert]
+        confirmed = [v for v in last.verdicts if v.level is Level.CONFIRMED]
         mean_drop = sum(twin.accuracy_drop.values()) / len(twin.accuracy_drop)
-        found = (
-            f"flagged {len(flagged)} of {len(last.verdicts)} classes, first at epoch {_first_alert(twin)}"
-            if flagged
-            else "no evidence that a class leans on its background"
-        )
+        found = "no evidence that a class leans on its background"
+        if last.verdict.first_epoch is not None:
+            found = (
+                f"{len(confirmed)} of {len(last.verdicts)} classes confirmed to lean on their backgrounds, first alert "
+                f"at epoch {last.verdict.first_epoch}"
+            )
         lines.append(
             f"{twin.name}: {found}. Truth: another class's tag costs {number(100 * mean_drop)} points of accuracy."
         )
     return "\n".join(lines)
-
-
-def _first_alert(twin: Twin) -> int:
-    return next(r.epoch for r in twin.records if any(v.level.is_alert for v in r.verdicts))

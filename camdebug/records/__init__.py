@@ -4,7 +4,7 @@ from camdebug.records.background import BackgroundContrast, BackgroundSwap
 from camdebug.records.heatmaps import Heatmaps
 from camdebug.records.localisation import ClassScores, LocalisationScores, Validity
 from camdebug.records.look import EpochRecord
-from camdebug.records.verdict import ClassVerdict, Level
+from camdebug.records.verdict import ClassVerdict, Extent, Level, RunVerdict, Severity
 
 __all__ = [
     "BackgroundContrast",
@@ -12,8 +12,11 @@ __all__ = [
     "ClassScores",
     "ClassVerdict",
     "EpochRecord",
+    "Extent",
     "Heatmaps",
     "Level",
     "LocalisationScores",
+    "RunVerdict",
+    "Severity",
     "Validity",
 ]

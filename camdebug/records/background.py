@@ -14,12 +14,12 @@ class BackgroundContrast:
 
     Attributes:
         classes: the class, or both classes of a pair when only two can be tested.
-        counts: number of probes of each of them that took part.
-        value: mean over probes of (evidence outside the box on a same-class background minus other-class).
+        counts: number of donor pairs (one background of the class, one of another) of each.
+        value: mean over donor pairs of (evidence outside the box on the same-class background minus other-class).
         standard_error: of that mean.
         p_value: one-sided randomisation p-value against "the background's class does not matter".
-        probes: index of each probe that took part.
-        differences: ``(n,)`` float64, the difference of each.
+        probes: index of each probe whose object took part.
+        differences: ``(n,)`` float64, the mean difference of each.
         cue_map: ``(h, w)`` float32, mean difference of the signed evidence outside the boxes: where the cue sits.
     """
 
@@ -50,12 +50,13 @@ class BackgroundSwap:
 
     Attributes:
         classes: the class, or both classes of a pair when only two can be tested.
-        counts: number of donor pairs (one background of the class, one of another) of each.
+        counts: number of donor pairs of each.
         gap: mean over donor pairs of (probability of the object's class on the same-class background minus on the
             other-class one), in [-1, 1].
         standard_error: of that mean.
-        p_value: one-sided randomisation p-value of the same difference in margins, against "the background's class
-            does not matter".
+        margin_gap: the same difference in margins, in logits.
+        margin_standard_error: of that mean.
+        p_value: one-sided randomisation p-value of ``margin_gap`` against "the background's class does not matter".
         panel_gaps: ``gap`` on each of two disjoint panels of donor pairs.
         panel_p_values: their p-values.
         recipients: index of each probe whose object took part.
@@ -67,6 +68,8 @@ class BackgroundSwap:
     counts: tuple[int, ...]
     gap: float
     standard_error: float
+    margin_gap: float
+    margin_standard_error: float
     p_value: float
     panel_gaps: tuple[float, float]
     panel_p_values: tuple[float, float]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camdebug.records.background import BackgroundContrast
+from camdebug.records.background import BackgroundContrast, BackgroundSwap
 from camdebug.records.heatmaps import Heatmaps
 from camdebug.records.localisation import ClassScores, LocalisationScores
-from camdebug.records.verdict import ClassVerdict
+from camdebug.records.verdict import ClassVerdict, RunVerdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +15,7 @@ class EpochRecord:
     """Everything one look at the model found.
 
     ``label_maps`` explain each probe's label, ``predicted_maps`` the predicted class (the same map where the
-    prediction is right).
+    prediction is right). ``verdict`` is that of the run.
     """
 
     epoch: int
@@ -24,9 +24,15 @@ class EpochRecord:
     scores: LocalisationScores
     classes: tuple[ClassScores, ...]
     contrasts: tuple[BackgroundContrast, ...]
+    swaps: tuple[BackgroundSwap, ...]
     verdicts: tuple[ClassVerdict, ...]
+    verdict: RunVerdict
     seconds: float = 0.0
 
     def contrast_of(self, class_idx: int) -> BackgroundContrast | None:
         """The contrast that speaks for a class: its own, or the pair's."""
         return next((c for c in self.contrasts if class_idx in c.classes), None)
+
+    def swap_of(self, class_idx: int) -> BackgroundSwap | None:
+        """The swap that speaks for a class: its own, or the pair's."""
+        return next((s for s in self.swaps if class_idx in s.classes), None)

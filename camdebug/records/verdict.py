@@ -1,4 +1,4 @@
-"""What may be said about a class."""
+"""What may be said about a class, and about the run."""
 
 from __future__ import annotations
 
@@ -14,20 +14,72 @@ class Level(Enum):
     NO_EVIDENCE = "no evidence"
     WATCH = "watch"
     SUSPECT = "suspect"
+    CONFIRMED = "confirmed"
 
     @property
     def is_alert(self) -> bool:
         """People are told when a class enters or leaves this level."""
-        return self in (Level.WATCH, Level.SUSPECT)
+        return self in (Level.WATCH, Level.SUSPECT, Level.CONFIRMED)
+
+    @property
+    def rank(self) -> int:
+        """Place among the levels, 0 for the mildest."""
+        return list(Level).index(self)
+
+
+class Severity(Enum):
+    """How much a confirmed class loses with its backgrounds: below .20, .20 to .40, above .40 of probability."""
+
+    MODERATE = "moderate"
+    STRONG = "strong"
+    SEVERE = "severe"
+
+    @staticmethod
+    def of(gap: float) -> Severity:
+        """Severity of a swap gap.
+
+        >>> [Severity.of(gap).value for gap in (0.1, 0.2, 0.4)]
+        ['moderate', 'strong', 'severe']
+        """
+        return Severity.SEVERE if gap >= 0.4 else Severity.STRONG if gap >= 0.2 else Severity.MODERATE
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A quantity of a class over the run: what it is at this look, and the most it has been.
+
+    ``present`` and ``peak`` are ``None`` before the first measurement; ``present`` also at looks without one.
+    """
+
+    present: float | None = None
+    peak: float | None = None
+    peak_epoch: int | None = None
+
+    def after(self, value: float | None, *, epoch: int) -> Extent:
+        """With one more measurement, or with none at this look."""
+        if value is None or (self.peak is not None and value <= self.peak):
+            return Extent(value, self.peak, self.peak_epoch)
+        return Extent(value, value, epoch)
 
 
 @dataclass(frozen=True)
 class ClassVerdict:
     """The level of one class after a look, with the sentence that says why.
 
-    ``background_evidence`` (logits, chance 0), ``p_value`` and ``budget`` (the share of the error rate that this look
-    may spend) are ``None`` when the class was not tested. ``since_epoch`` is the epoch at which the present level
-    began; ``peak`` is the largest background evidence so far, at ``peak_epoch``.
+    Attributes:
+        class_idx: index of the class.
+        name: of the class.
+        level: after this look.
+        reason: a sentence.
+        since_epoch: at which the present level began.
+        first_epoch: of the first alert (*watch* or more) for this class, ``None`` when there was none.
+        severity: of a confirmed class.
+        background_evidence: contrast of background evidence, logits, chance 0.
+        swap_gap: fall in probability when the background is swapped, chance 0.
+        p_value: of the contrast of background evidence, ``None`` when it was not tested.
+        budget: share of the error rate that this test may spend, ``None`` when it was not tested.
+        worst_probes: indices of the probes that depend most on their background.
+        changed_from: the level before, when it has changed at this look.
     """
 
     class_idx: int
@@ -35,10 +87,24 @@ class ClassVerdict:
     level: Level
     reason: str
     since_epoch: int
-    background_evidence: float | None = None
+    first_epoch: int | None = None
+    severity: Severity | None = None
+    background_evidence: Extent = Extent()
+    swap_gap: Extent = Extent()
     p_value: float | None = None
     budget: float | None = None
-    peak: float | None = None
-    peak_epoch: int | None = None
     worst_probes: tuple[int, ...] = ()
     changed_from: Level | None = None
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """The verdict for the run: the highest level of any class, and the sentence that says so.
+
+    ``classes`` are the indices of the classes at that level. ``first_epoch`` is the epoch of the run's first alert.
+    """
+
+    level: Level
+    reason: str
+    classes: tuple[int, ...]
+    first_epoch: int | None = None

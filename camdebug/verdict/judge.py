@@ -1,35 +1,49 @@
-"""The rules: from a look's numbers to the level of every class, with a memory over looks."""
+"""The rules put together: from a look's numbers to the level of every class, with a memory over looks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
-from camdebug.records import BackgroundContrast, ClassScores, ClassVerdict, Level
+from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Level, Severity
 from camdebug.verdict import words
 from camdebug.verdict.budget import ErrorBudget
+from camdebug.verdict.confirm import confirm
+from camdebug.verdict.memory import Memory
+from camdebug.verdict.plan import LookPlan, decides
+from camdebug.verdict.screen import screen
 
 MIN_PROBES = 20
 """Fewer usable probes in a class: nothing is said about it."""
 
-LOOKS_TO_SUSPECT = 2
-LOOKS_TO_CLEAR = 3
+CONFIRM_SHARE = 0.2
+"""Part of the error budget that is kept for confirmation."""
 
-_VERSION = 1
+_VERSION = 2
 
 
-@dataclass
-class _Memory:
-    """What is remembered of one class (primitives only: it travels in the user's checkpoint)."""
+@dataclass(frozen=True)
+class Look:
+    """What holds for all classes at one look.
 
-    level: str = Level.NOT_LEARNED.value
-    since_epoch: int = 0
-    streak: int = 0
-    quiet: int = 0
-    peak: float | None = None
-    peak_epoch: int | None = None
+    Attributes:
+        epoch: of the training.
+        looks_left: planned looks of the screen, this one included; ``None`` when unknown.
+        learned: for each class with probes, whether it has been learned.
+        everything_learned: all classes that can be judged have been.
+        measured: looks since all classes were first learned, this one included; 0 before.
+        decides: the swap may confirm at this look.
+        called: it decides out of turn, because the screen asked for it.
+    """
+
+    epoch: int
+    looks_left: int | None
+    learned: Mapping[int, bool]
+    everything_learned: bool
+    measured: int
+    decides: bool
+    called: bool = False
 
 
 class Judge:
@@ -37,64 +51,93 @@ class Judge:
 
     * *not measurable*: fewer than 20 usable probes, or too few donors in other classes.
     * *not learned yet*: recall at chance, or Youden's J not surely above 0.
-    * *watch*: the contrast of background evidence is above 0 at this look's share of the error budget.
-    * *suspect*: that, two looks running, with all classes learned that have 20 probes or more.
-    * *no evidence*: none of these. A raised level is cleared only after three looks running with a contrast below half
-      of what would be needed to raise it.
+    * *watch* and *suspect*: see :func:`camdebug.verdict.screen.screen`.
+    * *confirmed*: see :func:`camdebug.verdict.confirm.confirm`.
+    * *no evidence*: none of these.
 
     Args:
         class_names: one name a class.
-        alpha: share of clean runs that may raise *watch* for any class in any look. *Suspect* needs two such looks.
+        alpha: share of clean runs that may raise any alert for any class in any look: four fifths of it are spent on
+            the contrast at every look, one fifth on the swap at the planned looks.
     """
 
     def __init__(self, class_names: Sequence[str], *, alpha: float = 0.05) -> None:
         self._names = tuple(class_names)
-        self._budget = ErrorBudget(alpha)
-        self._memory = [_Memory() for _ in self._names]
+        self._screening = ErrorBudget(alpha * (1 - CONFIRM_SHARE))
+        self._confirming = ErrorBudget(alpha * CONFIRM_SHARE)
+        self._plan = LookPlan()
+        self._memory = [Memory() for _ in self._names]
 
-    def threshold(self, *, tests: int, looks_left: int | None) -> float:
-        """The p-value at which a test of the coming look counts."""
-        return self._budget.per_test(tests=tests, looks_left=looks_left)
-
-    def judge(
-        self,
-        classes: Sequence[ClassScores],
-        contrasts: Sequence[BackgroundContrast],
-        learned: Mapping[int, bool],
-        *,
-        epoch: int,
-        looks_left: int | None,
-    ) -> tuple[ClassVerdict, ...]:
-        """Verdicts of one look, in the order of the classes.
+    def begin(
+        self, classes: Sequence[ClassScores], learned: Mapping[int, bool], *, epoch: int, looks_left: int | None
+    ) -> Look:
+        """A look begins: is it one of the planned ones? Nothing is remembered of it before ``judge``.
 
         Args:
             classes: scores of every class.
-            contrasts: one for each class that could be tested, or one for the pair.
             learned: for each class with probes, whether it has been learned.
             epoch: of the look.
             looks_left: planned looks, this one included; ``None`` when unknown.
         """
-        threshold = self.threshold(tests=len(contrasts), looks_left=looks_left)
-        self._budget.spend(tests=len(contrasts), per_test=threshold)
-        look = _Look(
-            epoch, threshold, learned, all(learned.get(c.class_idx) for c in classes if c.probes >= MIN_PROBES)
+        everything = all(learned.get(c.class_idx) for c in classes if c.probes >= MIN_PROBES)
+        measured = self._plan.count(everything_learned=everything)
+        planned = everything and decides(measured, looks_left=looks_left)
+        return Look(epoch, looks_left, learned, everything, measured, planned)
+
+    def call(self, look: Look, contrasts: Sequence[BackgroundContrast]) -> Look:
+        """The same look; it decides if the screen has found what is not confirmed, and a call is left."""
+        threshold = self.screen_threshold(tests=len(contrasts), looks_left=look.looks_left)
+        open_question = any(
+            c.p_value <= threshold and not all(self._memory[k].confirmed for k in c.classes) for c in contrasts
         )
-        by_class = {k: c for c in contrasts for k in c.classes}
+        may_call = look.everything_learned and not look.decides and self._plan.calls > 0
+        return replace(look, decides=True, called=True) if may_call and open_question else look
+
+    def screen_threshold(self, *, tests: int, looks_left: int | None) -> float:
+        """The p-value at which a contrast of the coming look counts."""
+        return self._screening.per_test(tests=tests, looks_left=looks_left)
+
+    def confirm_threshold(self, *, tests: int, looks_left: int | None, measured: int = 1) -> float:
+        """The p-value at which a swap of a planned look counts, the ``measured``-th of the plan."""
+        left = self._plan.left(measured, looks_left=looks_left)
+        return self._confirming.per_test(tests=tests, looks_left=left)
+
+    def judge(
+        self,
+        look: Look,
+        classes: Sequence[ClassScores],
+        contrasts: Sequence[BackgroundContrast],
+        swaps: Sequence[BackgroundSwap],
+    ) -> tuple[ClassVerdict, ...]:
+        """Verdicts of one look, in the order of the classes.
+
+        Args:
+            look: from ``begin``, or from ``call``.
+            classes: scores of every class.
+            contrasts: one for each class that could be tested, or one for the pair.
+            swaps: the same.
+        """
+        screening = self.screen_threshold(tests=len(contrasts), looks_left=look.looks_left)
+        confirming = self.confirm_threshold(tests=len(swaps), looks_left=look.looks_left, measured=look.measured)
+        self._screening.spend(tests=len(contrasts), per_test=screening)
+        if look.decides:
+            self._confirming.spend(tests=len(swaps), per_test=confirming)
+        self._plan.book(look.measured, called=look.called)
+        contrast_of = {k: c for c in contrasts for k in c.classes}
+        swap_of = {k: s for s in swaps for k in s.classes}
         verdicts = []
         for scores, memory in zip(classes, self._memory, strict=True):
-            contrast, before = by_class.get(scores.class_idx), Level(memory.level)
-            level, reason = _level(memory, scores, contrast, look)
-            if level is not before:
-                memory.level, memory.since_epoch = level.value, epoch
-            verdicts.append(_verdict(memory, scores, contrast, reason, threshold, before))
+            contrast, swap = contrast_of.get(scores.class_idx), swap_of.get(scores.class_idx)
+            verdicts.append(_Case(memory, scores, contrast, swap, look, screening, confirming).verdict())
         return tuple(verdicts)
 
     def state_dict(self) -> dict[str, Any]:
         """Primitives only."""
         return {
             "version": _VERSION,
-            "spent": self._budget.spent,
-            "looks_done": self._budget.looks_done,
+            "screening": [self._screening.spent, self._screening.looks_done],
+            "confirming": [self._confirming.spent, self._confirming.looks_done],
+            "plan": asdict(self._plan),
             "names": list(self._names),
             "memory": [asdict(m) for m in self._memory],
         }
@@ -103,94 +146,90 @@ class Judge:
         """Go on where another run stopped.
 
         Raises:
-            ValueError: when the state is not ours or is of other classes.
+            ValueError: when the state is not ours or is of other classes; nothing has changed then.
         """
         try:
             if state["version"] != _VERSION or list(state["names"]) != list(self._names):
                 raise ValueError("verdicts: the checkpoint's are of another version or of other classes")
-            memory = [_Memory(**m) for m in state["memory"]]
-            spent, looks_done = float(state["spent"]), int(state["looks_done"])
-            if len(memory) != len(self._names) or any(not Level(m.level) for m in memory):
+            memory = [Memory(**m) for m in state["memory"]]
+            if len(memory) != len(self._names) or any(not Level(m.level) or not Level(m.screened) for m in memory):
                 raise ValueError("verdicts: the checkpoint's do not fit the classes")
-        except (KeyError, TypeError, AttributeError) as error:
+            screening, confirming = (
+                replace(budget, spent=float(state[name][0]), looks_done=int(state[name][1]))
+                for name, budget in (("screening", self._screening), ("confirming", self._confirming))
+            )
+            plan = LookPlan()
+            plan.load(state["plan"])
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ValueError(f"verdicts: the checkpoint's cannot be read ({error!r})") from error
-        self._memory = memory
-        self._budget = replace(self._budget, spent=spent, looks_done=looks_done)
+        self._memory, self._screening, self._confirming, self._plan = memory, screening, confirming, plan
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What holds for all classes at one look."""
+@dataclass
+class _Case:
+    """One class at one look."""
 
-    epoch: int
-    threshold: float
-    learned: Mapping[int, bool]
-    everything_learned: bool
+    memory: Memory
+    scores: ClassScores
+    contrast: BackgroundContrast | None
+    swap: BackgroundSwap | None
+    look: Look
+    screening: float
+    confirming: float
 
+    def verdict(self) -> ClassVerdict:
+        before = Level(self.memory.level)
+        level, reason, measured = self._level()
+        epoch, contrast, swap = self.look.epoch, *((self.contrast, self.swap) if measured else (None, None))
+        self.memory.enter(level, epoch=epoch)
+        evidence = self.memory.evidence(contrast.value if contrast else None, epoch=epoch)
+        gap = self.memory.gap(swap.gap if swap else None, epoch=epoch, decides=self.look.decides)
+        verdict = ClassVerdict(
+            class_idx=self.scores.class_idx,
+            name=self.scores.name,
+            level=level,
+            reason=reason,
+            since_epoch=self.memory.since_epoch,
+            first_epoch=self.memory.first_epoch,
+            severity=Severity.of(self.memory.decided_gap or 0.0) if level is Level.CONFIRMED else None,
+            background_evidence=evidence,
+            swap_gap=gap,
+            changed_from=before if before is not level else None,
+        )
+        if contrast is None:
+            return verdict
+        worst = tuple(contrast.worst)
+        return replace(verdict, p_value=contrast.p_value, budget=self.screening, worst_probes=worst)
 
-def _level(memory: _Memory, scores: ClassScores, contrast: BackgroundContrast | None, look: _Look) -> tuple[Level, str]:
-    """The level of a class and the sentence that says why. Updates its memory."""
-    if contrast is None:
-        return Level.NOT_MEASURABLE, words.not_tested(scores, MIN_PROBES)
-    before, usable = Level(memory.level), _usable(contrast, scores)
-    raised = before if before.is_alert else None
-    if usable < MIN_PROBES or not look.learned.get(scores.class_idx, False):
-        memory.streak = 0
+    def _level(self) -> tuple[Level, str, bool]:
+        """The level, the sentence that says why, and whether this look has measured anything."""
+        if self.contrast is None:
+            return Level.NOT_MEASURABLE, words.not_tested(self.scores, MIN_PROBES), False
+        before = Level(self.memory.level)
+        raised = before if before.is_alert else None
+        usable = self.contrast.counts[self.contrast.classes.index(self.scores.class_idx)]
         if usable < MIN_PROBES:
-            return raised or Level.NOT_MEASURABLE, words.not_finite(scores, usable)
-        return raised or Level.NOT_LEARNED, words.not_learned(scores, len(look.learned))
-    if memory.peak is None or contrast.value > memory.peak:
-        memory.peak, memory.peak_epoch = contrast.value, look.epoch
-    reason = words.tested(contrast, look.threshold)
-    if contrast.p_value <= look.threshold:
-        memory.streak, memory.quiet = memory.streak + 1, 0
-        if memory.streak >= LOOKS_TO_SUSPECT and look.everything_learned:
-            return Level.SUSPECT, f"{reason} So it was in {memory.streak} looks running."
-        return (before if before is Level.SUSPECT else Level.WATCH), reason
-    memory.streak = 0
-    memory.quiet = memory.quiet + 1 if _far_below(contrast, look.threshold) else 0
-    if raised and memory.quiet < LOOKS_TO_CLEAR:
-        return raised, f"{reason} It was raised before and is not cleared yet."
-    return Level.NO_EVIDENCE, reason
+            self.memory.streak = 0
+            return raised or Level.NOT_MEASURABLE, words.not_finite(self.scores, usable), False
+        if not self.look.learned.get(self.scores.class_idx, False):
+            self.memory.streak = 0
+            return raised or Level.NOT_LEARNED, words.not_learned(self.scores, len(self.look.learned)), True
+        return (*self._judged(self.contrast, raised), True)
 
+    def _judged(self, contrast: BackgroundContrast, raised: Level | None) -> tuple[Level, str]:
+        everything = self.look.everything_learned
+        level = screen(self.memory, contrast, threshold=self.screening, everything_learned=everything)
+        if confirm(self.memory, self.swap, threshold=self.confirming, everything_learned=everything):
+            level = Level.CONFIRMED
+        sentences = [words.tested(contrast, self.screening)]
+        if self.swap is not None:
+            sentences.insert(level is not Level.CONFIRMED, words.swapped(self.swap, self.confirming))
+        if level is Level.SUSPECT and self.memory.streak > 1:
+            sentences.append(f"So it was in {self.memory.streak} looks running.")
+        if level is raised and not self._raised_now(level):
+            sentences.append("It was raised before and is not cleared yet.")
+        return level, " ".join(sentences)
 
-def _usable(contrast: BackgroundContrast, scores: ClassScores) -> int:
-    """Probes of the class that took part in the contrast."""
-    return contrast.counts[contrast.classes.index(scores.class_idx)]
-
-
-def _far_below(contrast: BackgroundContrast, threshold: float) -> bool:
-    """The contrast is below half of what the threshold asks for, in standard errors."""
-    if not contrast.standard_error > 0:
-        return True
-    return contrast.value / contrast.standard_error < NormalDist().inv_cdf(1 - min(threshold, 0.5)) / 2
-
-
-def _verdict(
-    memory: _Memory,
-    scores: ClassScores,
-    contrast: BackgroundContrast | None,
-    reason: str,
-    threshold: float,
-    before: Level,
-) -> ClassVerdict:
-    level = Level(memory.level)
-    verdict = ClassVerdict(
-        class_idx=scores.class_idx,
-        name=scores.name,
-        level=level,
-        reason=reason,
-        since_epoch=memory.since_epoch,
-        peak=memory.peak,
-        peak_epoch=memory.peak_epoch,
-        changed_from=before if before is not level else None,
-    )
-    if contrast is None or level is Level.NOT_MEASURABLE:
-        return verdict
-    return replace(
-        verdict,
-        background_evidence=contrast.value,
-        p_value=contrast.p_value,
-        budget=threshold,
-        worst_probes=tuple(contrast.worst),
-    )
+    def _raised_now(self, level: Level) -> bool:
+        """Whether this look alone would have raised the level."""
+        return self.memory.quiet_swaps == 0 if level is Level.CONFIRMED else self.memory.streak > 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camdebug.records import BackgroundContrast, ClassScores, ClassVerdict, Level
+from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Extent, Level, RunVerdict
 
 LIMITS = (
     "*What this does not tell you.* No alert is not clean: cues inside the boxes, cues that the probes lack and cues "
-    "that all classes share cannot be seen. Heat is not proof: *suspect* means look. Context can be legitimate: "
-    "dependence is measured, not wrongness."
+    "that all classes share cannot be seen. Heat is not proof: *suspect* means look, *confirmed* means that "
+    "predictions depend on which class the background came from. Context can be legitimate: dependence is measured, "
+    "not wrongness. Boxes bring their own background along, so the fall that is measured is a lower bound. The error "
+    "rate holds for probes that are drawn like the pictures to come and unseen in training, and no longer once one "
+    "tunes on the alarms."
 )
 
 
@@ -17,6 +20,7 @@ _COLUMNS = (
     "class",
     "verdict",
     "since epoch",
+    "fall when swapped (chance 0)",
     "background evidence (chance 0)",
     "heat outside (uniform)",
     "D (chance 0)",
@@ -79,8 +83,23 @@ def tested(contrast: BackgroundContrast, budget: float) -> str:
     stronger = "stronger" if contrast.value >= 0 else "weaker"
     return (
         f"Its evidence is {number(abs(contrast.value))} logits {stronger} on backgrounds of its own class than on "
-        f"those of other classes (chance 0; {len(contrast.probes)} probes; p = {number(contrast.p_value)} of a budget "
-        f"of {number(budget)})."
+        f"those of other classes (chance 0; {sum(contrast.counts)} pairs of backgrounds; "
+        f"p = {number(contrast.p_value)} of a budget of {number(budget)})."
+    )
+
+
+def swapped(swap: BackgroundSwap, budget: float) -> str:
+    """What the swap found, with its chance level; one that does not decide says no p-value."""
+    falls = "falls" if swap.gap >= 0 else "rises"
+    found = (
+        f"Before backgrounds of other classes the probability of its own {falls} by {number(abs(swap.gap))} (chance 0"
+    )
+    if not swap.decides:
+        return f"{found}; no planned look, nothing is concluded from it)."
+    first, second = (number(gap) for gap in swap.panel_gaps)
+    return (
+        f"{found}; {first} and {second} with two disjoint halves of {sum(swap.counts)} pairs of backgrounds; "
+        f"p = {number(swap.p_value)} of a budget of {number(budget)})."
     )
 
 
@@ -93,8 +112,10 @@ def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: st
         epoch: of the look.
         cue_map: the dashboard tag of the class's cue map.
     """
-    head = f"camdebug · epoch {epoch} · class `{verdict.name}`: {verdict.level.value.upper()}. {verdict.reason}"
-    if verdict.level not in (Level.WATCH, Level.SUSPECT):
+    severity = f" ({verdict.severity.value})" if verdict.severity else ""
+    level = f"{verdict.level.value.upper()}{severity}"
+    head = f"camdebug · epoch {epoch} · class `{verdict.name}`: {level}. {verdict.reason}"
+    if not verdict.level.is_alert:
         return f"{head} It was {verdict.changed_from.value if verdict.changed_from else 'unknown'} before."
     parts = [head]
     if scores.outside_mass is not None and scores.chance_outside_mass is not None:
@@ -110,21 +131,25 @@ def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: st
     return " ".join(parts)
 
 
-def run_report(verdicts: Sequence[ClassVerdict], classes: Sequence[ClassScores], *, epoch: int) -> str:
+def run_report(
+    verdict: RunVerdict, verdicts: Sequence[ClassVerdict], classes: Sequence[ClassScores], *, epoch: int
+) -> str:
     """The verdict panel: Markdown, one line for every class, the alarming ones first, then the limits."""
-    head = f"**Epoch {epoch}: {_headline(verdicts)}**"
+    head = f"**Epoch {epoch}: {verdict.reason}**"
     by_idx = {c.class_idx: c for c in classes}
-    order = sorted(verdicts, key=lambda v: (-list(Level).index(v.level), -(v.background_evidence or 0.0)))
+    order = sorted(verdicts, key=lambda v: (-v.level.rank, -(v.background_evidence.present or 0.0)))
     rows = [_row(v, by_idx[v.class_idx]) for v in order]
     return "\n".join([head, "", _row_of(_COLUMNS), _row_of(["---"] * len(_COLUMNS)), *rows, "", LIMITS])
 
 
-def _headline(verdicts: Sequence[ClassVerdict]) -> str:
-    alarming = [v for v in verdicts if v.level.is_alert]
+def headline(verdicts: Sequence[ClassVerdict]) -> str:
+    """The run in a sentence."""
+    alarming = [v for v in sorted(verdicts, key=lambda v: -v.level.rank) if v.level.is_alert]
     judged = sum(v.level is Level.NO_EVIDENCE for v in verdicts)
     if alarming:
         named = ", ".join(f"`{v.name}` ({v.level.value})" for v in alarming)
-        return f"the background seems to matter for {named}."
+        sure = alarming[0].level is Level.CONFIRMED
+        return f"the background {'matters' if sure else 'seems to matter'} for {named}."
     if judged == len(verdicts):
         return "no evidence that a class leans on its background."
     if judged:
@@ -137,14 +162,23 @@ def _headline(verdicts: Sequence[ClassVerdict]) -> str:
 
 
 def _row(verdict: ClassVerdict, scores: ClassScores) -> str:
-    evidence = "-" if verdict.background_evidence is None else f"{number(verdict.background_evidence)} logits"
+    evidence, gap = verdict.background_evidence, verdict.swap_gap
+    cells = [verdict.name, verdict.level.value + (f" ({verdict.severity.value})" if verdict.severity else "")]
+    cells += [str(verdict.since_epoch), _extent(gap, ""), _extent(evidence, " logits")]
     outside, ratio = "-", "-"
     if scores.outside_mass is not None and scores.chance_outside_mass is not None:
         outside = f"{percent(scores.outside_mass)} ({percent(scores.chance_outside_mass)})"
     if scores.log_density_ratio is not None:
         ratio = number(scores.log_density_ratio)
-    since = str(verdict.since_epoch)
-    return _row_of([verdict.name, verdict.level.value, since, evidence, outside, ratio, verdict.reason])
+    return _row_of([*cells, outside, ratio, verdict.reason])
+
+
+def _extent(extent: Extent, unit: str) -> str:
+    """The present value, and the peak where that is another epoch's."""
+    present = "-" if extent.present is None else f"{number(extent.present)}{unit}"
+    if extent.peak is None or extent.peak == extent.present:
+        return present
+    return f"{present} (peak {number(extent.peak)} at epoch {extent.peak_epoch})"
 
 
 def _row_of(cells: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ def _probes(ignore=None) -> ProbeSet:
 
 
 def _row(recipient: int, same: int, other: int) -> Pairing:
-    return Pairing(*(torch.tensor([i]) for i in (recipient, same, other)))
+    return Pairing(*(torch.tensor([i]) for i in (recipient, same, other, 0)))
 
 
 def _background(probes: ProbeSet) -> torch.Tensor:
@@ -57,7 +57,7 @@ def test_ignored_objects_are_never_carried_over():
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5])
 def test_slices_join_to_the_whole(chunk):
     probes = _probes()
-    pairing = Pairing(torch.tensor([0, 1, 2]), torch.tensor([1, 0, 2]), torch.tensor([2, 2, 0]))
+    pairing = Pairing(torch.tensor([0, 1, 2]), torch.tensor([1, 0, 2]), torch.tensor([2, 2, 0]), torch.arange(3))
     pictures = Composites(probes, pairing)
     assert len(pictures) == 6
     parts = [pictures[start : start + chunk] for start in range(0, 6, chunk)]

@@ -7,15 +7,10 @@ from torch import nn
 
 from camdebug import ProbeSet
 from camdebug.background.composites import Composites
-from camdebug.background.contrast import (
-    contrasts,
-    hoeffding_bound,
-    margin,
-    outside_evidence,
-    sign_flip_p_value,
-    smallest_attainable_p,
-)
+from camdebug.background.contrast import contrasts
+from camdebug.background.evidence import gather_evidence, margin
 from camdebug.background.pairing import Pairing, pair
+from camdebug.background.sign_flip import hoeffding_bound, sign_flip_p_value, smallest_attainable_p
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.passes import find_target_layer
 from camdebug.cam.precision import ModelPrecision
@@ -79,7 +74,7 @@ def _false_alarms(draw_pairing, *, classes: int, repeats: int = 300) -> float:
 
 
 def _ours(labels, world):
-    return pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=world, epoch=0)
+    return pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=world, draw=0)
 
 
 def _shared_donors(labels, world):
@@ -88,7 +83,7 @@ def _shared_donors(labels, world):
     of = {int(k): torch.nonzero(labels == k).flatten() for k in labels.unique()}
     same = torch.stack([of[int(labels[i])][n % 3] for n, i in enumerate(ours.recipients)])
     other = torch.stack([of[(int(labels[i]) + 1) % len(of)][n % 3] for n, i in enumerate(ours.recipients)])
-    return Pairing(ours.recipients, same, other)
+    return Pairing(ours.recipients, same, other, ours.donors)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -127,12 +122,12 @@ def _measure(net, probes, pairing, chunk_size=32):
         precision = ModelPrecision(net)
         layer = find_target_layer(net, probes.images, precision, "1")
         cover = probes.coverage(layer.grid)
-        return outside_evidence(net, layer, probes, pairing, cover, precision, chunk_size=chunk_size)
+        return gather_evidence(net, layer, probes, pairing, cover, precision, chunk_size=chunk_size)
 
 
 def test_evidence_outside_the_box_is_what_a_linear_head_reads_there():
     net, probes = _linear_world()
-    pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, epoch=0)
+    pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, draw=0)
     evidence, composites = _measure(net, probes, pairing), Composites(probes, pairing)[0:8]
     weight = net[4].weight.detach()
     for row, recipient in enumerate(pairing.recipients.tolist()):
@@ -140,20 +135,31 @@ def test_evidence_outside_the_box_is_what_a_linear_head_reads_there():
         direction = (weight[y] - weight[1 - y]) / 4  # of the margin of two classes, per cell of four
         cells = torch.nn.functional.avg_pool2d(composites[2 * row], 4)
         expected = (direction[:, None, None] * cells).sum(0) * (1 - probes.coverage((2, 2))[recipient])
-        torch.testing.assert_close(evidence[row, 0], expected.double(), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(evidence.outside[row, 0], expected.double(), atol=1e-6, rtol=1e-5)
 
 
 def test_chunks_change_nothing():
     net, probes = _linear_world()
-    pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, epoch=0)
-    torch.testing.assert_close(
-        _measure(net, probes, pairing, chunk_size=3), _measure(net, probes, pairing), atol=1e-7, rtol=1e-6
-    )
+    pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, draw=0)
+    chunked, whole = _measure(net, probes, pairing, chunk_size=3), _measure(net, probes, pairing)
+    torch.testing.assert_close(chunked.outside, whole.outside, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(chunked.margins, whole.margins, atol=1e-6, rtol=1e-6)
+
+
+def test_predictions_of_the_composites_come_with_their_evidence():
+    net, probes = _linear_world()
+    pairing = pair(probes.labels, torch.ones(4, dtype=torch.bool), seed=0, draw=0)
+    evidence = _measure(net, probes, pairing)
+    wanted = probes.labels[pairing.recipients].repeat_interleave(2)
+    with torch.no_grad():
+        probability = net(Composites(probes, pairing)[0:8]).softmax(1)[torch.arange(8), wanted]
+    torch.testing.assert_close(evidence.probabilities.flatten(), probability.double(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(evidence.margins, torch.logit(evidence.probabilities), atol=1e-6, rtol=1e-5)
 
 
 def test_two_classes_give_one_contrast_for_the_pair_at_twice_the_smaller_p():
     labels = torch.tensor([0] * 12 + [1] * 12)
-    pairing = pair(labels, torch.ones(24, dtype=torch.bool), seed=0, epoch=0)
+    pairing = pair(labels, torch.ones(24, dtype=torch.bool), seed=0, draw=0)
     own = (labels[pairing.recipients] == 0).double() + 0.1 * torch.randn(24, generator=torch.Generator().manual_seed(0))
     evidence = torch.stack([own, torch.zeros(24, dtype=torch.float64)], 1)[:, :, None, None]
     (found,) = contrasts(evidence, pairing, labels, smallest_p=1e-4, seed=0)
@@ -166,14 +172,16 @@ def test_two_classes_give_one_contrast_for_the_pair_at_twice_the_smaller_p():
 
 def test_rows_that_are_not_finite_are_left_out_and_the_cue_map_is_their_mean():
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
-    pairing = pair(labels, torch.ones(9, dtype=torch.bool), seed=0, epoch=0)
+    pairing = pair(labels, torch.ones(9, dtype=torch.bool), seed=0, draw=0)
     evidence = torch.zeros(9, 2, 1, 2, dtype=torch.float64)
     evidence[:, 0, 0, 1] = torch.arange(9).double()
     evidence[0, 0, 0, 0] = float("nan")
     rows = labels[pairing.recipients]
     for contrast in contrasts(evidence, pairing, labels, smallest_p=0.01, seed=0):
         mine = [n for n in range(9) if int(rows[n]) in contrast.classes and n != 0]
-        assert contrast.probes.tolist() == pairing.recipients[mine].tolist()
+        assert contrast.probes.tolist() == sorted(pairing.recipients[mine].tolist())
+        by_probe = dict(zip(pairing.recipients[mine].tolist(), mine, strict=True))
+        assert contrast.differences.tolist() == [by_probe[i] for i in contrast.probes.tolist()]
         assert contrast.value == pytest.approx(np.mean(mine))
         assert contrast.cue_map.tolist() == [[0.0, pytest.approx(np.mean(mine))]]
 

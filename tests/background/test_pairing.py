@@ -11,7 +11,7 @@ def _labels(*counts: int) -> torch.Tensor:
 
 def test_each_same_class_donor_serves_once_and_nobody_lends_to_itself():
     labels = _labels(7, 5, 6)
-    pairing = pair(labels, torch.ones(18, dtype=torch.bool), seed=0, epoch=0)
+    pairing = pair(labels, torch.ones(18, dtype=torch.bool), seed=0, draw=0)
     assert sorted(pairing.recipients.tolist()) == list(range(18))
     assert sorted(pairing.same.tolist()) == list(range(18))
     assert bool((pairing.recipients != pairing.same).all())
@@ -21,7 +21,7 @@ def test_each_same_class_donor_serves_once_and_nobody_lends_to_itself():
 
 def test_other_class_donors_are_drawn_without_replacement_and_evenly_over_classes():
     labels = _labels(8, 8, 8, 8, 8)
-    pairing = pair(labels, torch.ones(40, dtype=torch.bool), seed=3, epoch=2)
+    pairing = pair(labels, torch.ones(40, dtype=torch.bool), seed=3, draw=2)
     for k in range(5):
         donors = pairing.other[labels[pairing.recipients] == k]
         assert len(set(donors.tolist())) == 8
@@ -30,18 +30,18 @@ def test_other_class_donors_are_drawn_without_replacement_and_evenly_over_classe
 
 def test_a_class_gets_no_more_rows_than_there_are_other_donors():
     labels = _labels(9, 4)
-    pairing = pair(labels, torch.ones(13, dtype=torch.bool), seed=0, epoch=0)
+    pairing = pair(labels, torch.ones(13, dtype=torch.bool), seed=0, draw=0)
     large = labels[pairing.recipients] == 0
     assert int(large.sum()) == 4
     assert sorted(pairing.other[large].tolist()) == [9, 10, 11, 12]
     assert len(set(pairing.same[large].tolist())) == 4
 
 
-def test_the_draw_is_seeded_and_changes_with_the_epoch_and_leaves_global_generators_alone():
+def test_the_draw_is_seeded_and_changes_with_the_draw_and_leaves_global_generators_alone():
     labels, usable = _labels(10, 10), torch.ones(20, dtype=torch.bool)
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    first, again = pair(labels, usable, seed=1, epoch=4), pair(labels, usable, seed=1, epoch=4)
-    other = pair(labels, usable, seed=1, epoch=5)
+    first, again = pair(labels, usable, seed=1, draw=4), pair(labels, usable, seed=1, draw=4)
+    other = pair(labels, usable, seed=1, draw=5)
     assert torch.equal(first.same, again.same)
     assert torch.equal(first.other, again.other)
     assert not torch.equal(first.same, other.same)
@@ -51,24 +51,48 @@ def test_the_draw_is_seeded_and_changes_with_the_epoch_and_leaves_global_generat
 
 def test_unusable_probes_neither_receive_nor_lend():
     usable = torch.tensor([True, False, True, True, True, False])
-    pairing = pair(_labels(3, 3), usable, seed=0, epoch=0)
+    pairing = pair(_labels(3, 3), usable, seed=0, draw=0)
     used = {*pairing.recipients.tolist(), *pairing.same.tolist(), *pairing.other.tolist()}
     assert used == {0, 2, 3, 4}
 
 
 @pytest.mark.parametrize("labels", [_labels(6), _labels(1, 1), torch.zeros(0, dtype=torch.int64)])
 def test_without_two_classes_or_two_members_there_are_no_rows(labels):
-    pairing = pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=0, epoch=0)
+    pairing = pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=0, draw=0)
     assert len(pairing.recipients) == len(pairing.same) == len(pairing.other) == 0
 
 
 def test_a_class_below_the_least_count_lends_but_gets_no_rows():
     labels = _labels(6, 6, 3)
-    pairing = pair(labels, torch.ones(15, dtype=torch.bool), seed=0, epoch=0, least=5)
+    pairing = pair(labels, torch.ones(15, dtype=torch.bool), seed=0, draw=0, least=5)
     assert torch.unique(labels[pairing.recipients]).tolist() == [0, 1]
     assert 2 in labels[pairing.other].tolist()
 
 
 def test_a_class_without_enough_donors_elsewhere_gets_no_rows():
-    pairing = pair(_labels(9, 4), torch.ones(13, dtype=torch.bool), seed=0, epoch=0, least=5)
+    pairing = pair(_labels(9, 4), torch.ones(13, dtype=torch.bool), seed=0, draw=0, least=5)
     assert len(pairing.recipients) == 0
+
+
+def test_several_objects_stand_before_each_pair_of_donors_and_never_a_donor_before_itself():
+    labels = _labels(7, 5, 6)
+    pairing = pair(labels, torch.ones(18, dtype=torch.bool), seed=0, draw=0, recipients=3)
+    one = pair(labels, torch.ones(18, dtype=torch.bool), seed=0, draw=0)
+    assert len(pairing) == 3 * len(one) == 54
+    assert torch.bincount(pairing.recipients).tolist() == [3] * 18
+    assert bool((pairing.recipients != pairing.same).all())
+    assert torch.equal(labels[pairing.recipients], labels[pairing.same])
+    for k in range(3):
+        mine = labels[pairing.recipients] == k
+        by_number = {}
+        for row in torch.nonzero(mine).flatten().tolist():
+            by_number.setdefault(int(pairing.donors[row]), set()).add((int(pairing.same[row]), int(pairing.other[row])))
+        assert all(len(donors) == 1 for donors in by_number.values())
+        donors = [d for (pair_of_donors,) in map(tuple, by_number.values()) for d in pair_of_donors]
+        assert len(donors) == len(set(donors)) == 2 * int(mine.sum()) // 3
+
+
+def test_a_small_class_puts_as_many_objects_before_a_donor_as_it_has():
+    pairing = pair(_labels(3, 3), torch.ones(6, dtype=torch.bool), seed=0, draw=0, recipients=9)
+    assert len(pairing) == 2 * 3 * 2
+    assert len({(int(r), int(s)) for r, s in zip(pairing.recipients, pairing.same, strict=True)}) == 12

@@ -3,7 +3,7 @@ import io
 import pytest
 import torch
 
-from camdebug.records import BackgroundContrast, ClassScores, Level
+from camdebug.records import BackgroundContrast, ClassScores, Extent, Level
 from camdebug.verdict.judge import Judge
 
 LEARNED = {0: True, 1: True, 2: True}
@@ -22,7 +22,12 @@ def _contrast(k: int, value: float, p: float, n: int = 40, se: float = 0.5) -> B
 def _look(judge, values, *, epoch, learned=LEARNED, n=40):
     """``values``: (value, p) for each of three classes; ten looks are planned, from epoch 0."""
     contrasts = [_contrast(k, v, p, n) for k, (v, p) in enumerate(values)]
-    return judge.judge([_scores(k) for k in range(3)], contrasts, learned, epoch=epoch, looks_left=10 - epoch)
+    return _judged(judge, [_scores(k) for k in range(3)], contrasts, learned, epoch=epoch, looks_left=10 - epoch)
+
+
+def _judged(judge, classes, contrasts, learned, *, epoch, looks_left, swaps=()):
+    look = judge.begin(classes, learned, epoch=epoch, looks_left=looks_left)
+    return judge.judge(look, classes, contrasts, swaps)
 
 
 QUIET, LOUD = (0.0, 0.5), (3.0, 1e-6)
@@ -50,7 +55,7 @@ def test_a_pause_between_two_loud_looks_keeps_it_a_watch():
 
 
 def test_the_share_of_the_budget_decides():
-    share = 0.05 / (3 * 10)
+    share = 0.8 * 0.05 / (3 * 10)
     assert _look(_judge(), [(3.0, share * 0.99), QUIET, QUIET], epoch=0)[0].level is Level.WATCH
     assert _look(_judge(), [(3.0, share * 1.01), QUIET, QUIET], epoch=0)[0].level is Level.NO_EVIDENCE
 
@@ -66,7 +71,8 @@ def test_nothing_is_suspected_before_all_classes_are_learned():
 def test_a_class_with_too_few_probes_to_be_judged_holds_nobody_up():
     judge, learned = _judge(), {0: True, 1: True, 2: False}
     for epoch in range(2):
-        verdicts = judge.judge(
+        verdicts = _judged(
+            judge,
             [_scores(0), _scores(1), _scores(2, probes=5)],
             [_contrast(0, *LOUD), _contrast(1, *QUIET), _contrast(2, *QUIET, n=5)],
             learned,
@@ -91,7 +97,7 @@ def test_a_value_above_half_the_threshold_does_not_count_as_quiet():
     judge = _judge()
     for epoch in (0, 1):
         _look(judge, [LOUD, QUIET, QUIET], epoch=epoch)
-    half = 0.5 * 2.94 / 2  # standard error times half the normal quantile at 1/600
+    half = 0.5 * 3.0 / 2  # standard error times half the normal quantile at .8/600
     above = [_look(judge, [(half + 0.02, 0.1), QUIET, QUIET], epoch=2 + i)[0].level for i in range(5)]
     below = [_look(judge, [(half - 0.02, 0.1), QUIET, QUIET], epoch=7 + i)[0].level for i in range(3)]
     assert above == [Level.SUSPECT] * 5
@@ -102,13 +108,13 @@ def test_peak_and_present_are_both_kept():
     judge = _judge()
     for epoch, value in enumerate((1.0, 4.0, 2.0)):
         verdict = _look(judge, [(value, 1e-6), QUIET, QUIET], epoch=epoch)[0]
-    assert (verdict.background_evidence, verdict.peak, verdict.peak_epoch) == (2.0, 4.0, 1)
+    assert verdict.background_evidence == Extent(2.0, 4.0, 1)
 
 
 def test_a_test_on_too_few_finite_probes_is_said_so_and_carries_no_number():
     verdict = _look(_judge(), [LOUD, QUIET, QUIET], epoch=0, n=19)[0]
     assert verdict.level is Level.NOT_MEASURABLE
-    assert verdict.background_evidence is None
+    assert verdict.background_evidence.present is None
     assert "finite in only 19 of 40 probes" in verdict.reason
 
 
@@ -121,7 +127,7 @@ def test_a_look_that_overflows_clears_nothing():
 
 
 def test_a_class_without_a_contrast_is_not_measurable():
-    (verdict,) = Judge(["only"]).judge([_scores(0)], [], {0: True}, epoch=0, looks_left=5)
+    (verdict,) = _judged(Judge(["only"]), [_scores(0)], [], {0: True}, epoch=0, looks_left=5)
     assert verdict.level is Level.NOT_MEASURABLE
     assert verdict.reason.startswith("Its background was not tested")
 
@@ -135,8 +141,8 @@ def _pair(value: float, p: float, counts=(40, 40)) -> BackgroundContrast:
 def test_two_classes_share_one_contrast_and_one_level():
     judge = Judge(["a", "b"])
     for epoch in (0, 1):
-        verdicts = judge.judge(
-            [_scores(0), _scores(1)], [_pair(2.0, 1e-6)], {0: True, 1: True}, epoch=epoch, looks_left=5
+        verdicts = _judged(
+            judge, [_scores(0), _scores(1)], [_pair(2.0, 1e-6)], {0: True, 1: True}, epoch=epoch, looks_left=5
         )
     assert [v.level for v in verdicts] == [Level.SUSPECT, Level.SUSPECT]
 
@@ -144,8 +150,8 @@ def test_two_classes_share_one_contrast_and_one_level():
 def test_a_pair_speaks_for_its_own_classes_only_and_counts_each_apart():
     judge = _judge()
     for epoch in (0, 1):
-        verdicts = judge.judge(
-            [_scores(k) for k in range(3)], [_pair(2.0, 1e-6, (40, 12))], LEARNED, epoch=epoch, looks_left=5
+        verdicts = _judged(
+            judge, [_scores(k) for k in range(3)], [_pair(2.0, 1e-6, (40, 12))], LEARNED, epoch=epoch, looks_left=5
         )
     assert [v.level for v in verdicts] == [Level.SUSPECT, Level.NOT_MEASURABLE, Level.NOT_MEASURABLE]
 
@@ -159,7 +165,7 @@ def test_memory_survives_a_checkpoint_loaded_with_weights_only():
     other = _judge()
     other.load_state_dict(torch.load(file, weights_only=True))
     assert _look(other, [LOUD, QUIET, QUIET], epoch=1)[0].level is Level.SUSPECT
-    assert other.threshold(tests=3, looks_left=8) == pytest.approx(judge.threshold(tests=3, looks_left=9))
+    assert other.screen_threshold(tests=3, looks_left=8) == pytest.approx(judge.screen_threshold(tests=3, looks_left=9))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +176,10 @@ def test_memory_survives_a_checkpoint_loaded_with_weights_only():
         {"memory": [{}]},
         {"memory": [{"level": "odd"}] * 3},
         {"memory": None},
-        {"spent": "x"},
+        {"screening": ["x", 0]},
+        {"confirming": []},
+        {"plan": {"measured": -1, "calls": 0}},
+        {"plan": None},
     ],
 )
 def test_a_state_that_is_not_ours_is_refused_and_changes_nothing(change):

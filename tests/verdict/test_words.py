@@ -6,12 +6,15 @@ from camdebug.records import (
     ClassScores,
     ClassVerdict,
     EpochRecord,
+    Extent,
     Heatmaps,
     Level,
     LocalisationScores,
+    Severity,
 )
 from camdebug.verdict import words
 from camdebug.verdict.alerts import alerts_of
+from camdebug.verdict.run import run_verdict
 
 HEAT = torch.zeros(0, 1, 1)
 NONE = torch.zeros(0)
@@ -21,11 +24,26 @@ def _record(verdicts, contrasts):
     maps = Heatmaps(HEAT, NONE.long(), NONE, NONE.long(), NONE, "hirescam", "layer4")
     scores = LocalisationScores(*[NONE.double()] * 6, ())
     classes = tuple(ClassScores(v.class_idx, v.name, 40, 40, 0.9, 0.62, 0.84, 0.74, -1.2, 0.1) for v in verdicts)
-    return EpochRecord(4, maps, maps, scores, classes, tuple(contrasts), tuple(verdicts))
+    return EpochRecord(
+        4, maps, maps, scores, classes, tuple(contrasts), (), tuple(verdicts), run_verdict(tuple(verdicts))
+    )
 
 
 def _verdict(k, name, level, before=None):
-    return ClassVerdict(k, name, level, "Because.", 3, 2.1, 2e-4, 5e-4, 2.1, 4, (12, 33, 7), before)
+    return ClassVerdict(
+        k,
+        name,
+        level,
+        "Because.",
+        3,
+        severity=Severity.STRONG if level is Level.CONFIRMED else None,
+        background_evidence=Extent(2.1, 2.1, 4),
+        swap_gap=Extent(0.22, 0.31, 2),
+        p_value=2e-4,
+        budget=5e-4,
+        worst_probes=(12, 33, 7),
+        changed_from=before,
+    )
 
 
 def _contrast(*classes, value=2.1, p=0.0002):
@@ -33,6 +51,10 @@ def _contrast(*classes, value=2.1, p=0.0002):
     return BackgroundContrast(
         classes, counts, value, 0.3, p, torch.arange(40), torch.zeros(40).double(), torch.zeros(2, 2)
     )
+
+
+def _report(verdicts):
+    return words.run_report(run_verdict(verdicts), verdicts, _record(verdicts, []).classes, epoch=4)
 
 
 def _tag(contrast):
@@ -51,7 +73,7 @@ def test_numbers_have_two_digits_and_are_never_a_row_of_zeros(value, text):
 def test_the_tested_sentence_has_value_chance_count_p_and_budget():
     assert words.tested(_contrast(0), 0.0005) == (
         "Its evidence is 2.1 logits stronger on backgrounds of its own class than on those of other classes "
-        "(chance 0; 40 probes; p = 0.00020 of a budget of 0.00050)."
+        "(chance 0; 40 pairs of backgrounds; p = 0.00020 of a budget of 0.00050)."
     )
     assert "0.50 logits weaker" in words.tested(_contrast(0, value=-0.5), 0.0005)
 
@@ -90,15 +112,15 @@ def test_titles_fit_a_notification_and_pipes_do_not_break_the_table():
     assert len(alerts_of(record, _tag)[0].title) < 64
     row = next(
         line
-        for line in words.run_report(record.verdicts, record.classes, epoch=4).splitlines()
+        for line in _report(record.verdicts).splitlines()
         if "xxx|" in line.replace("\\|", "|") and line.startswith("| x")
     )
-    assert row.replace("\\|", "").count("|") == 8
+    assert row.replace("\\|", "").count("|") == 9
 
 
 def test_the_report_puts_alarms_first_and_ends_with_its_limits():
     verdicts = [_verdict(0, "a", Level.NO_EVIDENCE), _verdict(1, "b", Level.SUSPECT)]
-    text = words.run_report(verdicts, _record(verdicts, []).classes, epoch=4)
+    text = _report(verdicts)
     assert text.splitlines()[0] == "**Epoch 4: the background seems to matter for `b` (suspect).**"
     assert text.index("| b | suspect") < text.index("| a | no evidence")
     assert text.endswith(words.LIMITS)
@@ -108,11 +130,11 @@ def test_the_report_puts_alarms_first_and_ends_with_its_limits():
 def test_the_headline_counts_only_what_can_be_judged():
     mixed = [_verdict(0, "a", Level.NO_EVIDENCE), _verdict(1, "b", Level.NOT_MEASURABLE)]
     none = [_verdict(0, "a", Level.NOT_MEASURABLE)]
-    assert "in the 1 of 2 that can be judged" in words.run_report(mixed, _record(mixed, []).classes, epoch=4)
-    assert "no class can be judged with these probes" in words.run_report(none, _record(none, []).classes, epoch=4)
+    assert "in the 1 of 2 that can be judged" in _report(mixed)
+    assert "no class can be judged with these probes" in _report(none)
 
 
 def test_without_alarms_the_report_says_no_evidence_and_before_learning_that_there_is_nothing_to_judge():
     quiet, blank = [_verdict(0, "a", Level.NO_EVIDENCE)], [_verdict(0, "a", Level.NOT_LEARNED)]
-    assert "no evidence that a class leans" in words.run_report(quiet, _record(quiet, []).classes, epoch=4)
-    assert "nothing to judge yet" in words.run_report(blank, _record(blank, []).classes, epoch=4)
+    assert "no evidence that a class leans" in _report(quiet)
+    assert "nothing to judge yet" in _report(blank)

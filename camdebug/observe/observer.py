@@ -1,4 +1,4 @@
-"""One look at a model: maps, measures, background contrast and verdicts. Knows no trainer."""
+"""One look at a model."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camdebug.background.contrast import contrasts, outside_evidence, smallest_attainable_p
-from camdebug.background.pairing import Pairing, pair
 from camdebug.cam.engine import explain
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.methods import check_methods
 from camdebug.cam.passes import find_target_layer
 from camdebug.cam.precision import Precision
-from camdebug.measures.localisation import MAX_AREA, MIN_AREA, localisation_scores
+from camdebug.measures.localisation import localisation_scores
 from camdebug.measures.summary import class_scores
+from camdebug.observe.backgrounds import Backgrounds, Findings
+from camdebug.observe.outlook import out_of_reach, smallest_effect
 from camdebug.probe.probe_set import ProbeSet
-from camdebug.records import BackgroundContrast, EpochRecord
-from camdebug.verdict.judge import MIN_PROBES, Judge
+from camdebug.records import EpochRecord
+from camdebug.verdict.judge import Judge, Look
 from camdebug.verdict.learned import learned_classes
+from camdebug.verdict.run import run_verdict
 
 
 class Observer:
@@ -58,37 +59,24 @@ class Observer:
         self._alpha = alpha
         self._judge = Judge(probes.class_names, alpha=alpha)
         self._on_grid: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        area = probes.coverage((1, 1))[:, 0, 0]
-        self._usable = (area >= MIN_AREA) & (area <= MAX_AREA)
-        self._contrast = contrast and probes.annotated
+        self._backgrounds = Backgrounds(probes, seed=seed) if contrast and probes.annotated else None
 
     @property
     def testable_classes(self) -> list[str]:
         """Names of the classes with enough usable probes, and donors in other classes, to be judged."""
-        if not self._contrast:
-            return []
-        tested = torch.unique(self.probes.labels[self._pairing(0).recipients]).tolist()
-        return [self.probes.class_names[k] for k in tested]
+        return [self.probes.class_names[k] for k in self._pairs]
+
+    @property
+    def _pairs(self) -> dict[int, int]:
+        return {} if self._backgrounds is None else self._backgrounds.pairs
 
     def out_of_reach(self, looks_left: int | None) -> str | None:
         """Why no alert can ever be raised although classes are tested; ``None`` when one can."""
-        pairing = self._pairing(0)
-        if not self.testable_classes:
-            return None
-        rows = torch.bincount(self.probes.labels[pairing.recipients])
-        share = self._judge.threshold(tests=int((rows > 0).sum()), looks_left=looks_left)
-        best = smallest_attainable_p(int(rows.max()))
-        if best <= share:
-            return None
-        if share == 0:
-            return (
-                "the looks that were planned before have spent the whole error budget of this run. Verdicts are kept, "
-                "but no new alert can be raised; for one in the epochs to come, raise alpha."
-            )
-        return (
-            f"no alert is possible: each test may spend {share:.1e} of the error budget, and {int(rows.max())} probes "
-            f"of a class cannot give a p-value below {best:.1e}. Add probes, look less often, or raise alpha."
-        )
+        return out_of_reach(self._pairs, self._judge, looks_left=looks_left)
+
+    def smallest_effect(self, looks_left: int | None) -> str:
+        """The smallest effect that these probes are likely to confirm, in words; empty when none can be."""
+        return smallest_effect(self._pairs, self._judge, looks_left=looks_left)
 
     def prepare(self, model: nn.Module, precision: Precision) -> TargetLayer:
         """Find the target layer and check that model and probes fit together. Call inside ``borrowed(model)``.
@@ -132,8 +120,8 @@ class Observer:
         layer = self._layer_in(model, precision)
         labels = self.probes.labels
         by_label, by_prediction = (
-            found[self.method]
-            for found in explain(
+            maps[self.method]
+            for maps in explain(
                 model,
                 layer,
                 self.probes.images,
@@ -146,23 +134,29 @@ class Observer:
         cover, readable = self._boxes_on(by_label.grid)
         scores = localisation_scores(by_label.maps, cover, labels, readable=readable)
         classes = class_scores(scores, labels, by_label.correct, self.probes.class_names)
-        found_contrasts = self._contrasts(model, layer, precision, epoch, looks_left)
-        verdicts = self._judge.judge(
-            classes,
-            found_contrasts,
-            learned_classes(labels, by_label.predicted_class),
-            epoch=epoch,
-            looks_left=looks_left,
-        )
+        learned = learned_classes(labels, by_label.predicted_class)
+        look = self._judge.begin(classes, learned, epoch=epoch, looks_left=looks_left)
+        found = self._swapped(model, layer, precision, look)
+        verdicts = self._judge.judge(found.look, classes, found.contrasts, found.swaps)
         return EpochRecord(
             epoch=epoch,
             label_maps=by_label,
             predicted_maps=by_prediction,
             scores=scores,
             classes=classes,
-            contrasts=found_contrasts,
+            contrasts=found.contrasts,
+            swaps=found.swaps,
             verdicts=verdicts,
+            verdict=run_verdict(verdicts),
             seconds=time.perf_counter() - started,
+        )
+
+    def _swapped(self, model: nn.Module, layer: TargetLayer, precision: Precision, look: Look) -> Findings:
+        if self._backgrounds is None:
+            return Findings(look)
+        cover, chunk_size = self._boxes_on(layer.grid)[0], self._chunk_size
+        return self._backgrounds.measure(
+            model, layer, cover, precision, judge=self._judge, look=look, chunk_size=chunk_size
         )
 
     def _layer_in(self, model: nn.Module, precision: Precision) -> TargetLayer:
@@ -170,31 +164,6 @@ class Observer:
         if self.layer is None or all(module is not self.layer.module for module in model.modules()):
             return self.prepare(model, precision)
         return self.layer
-
-    def _contrasts(
-        self, model: nn.Module, layer: TargetLayer, precision: Precision, epoch: int, looks_left: int | None
-    ) -> tuple[BackgroundContrast, ...]:
-        if not self._contrast:
-            return ()
-        pairing = self._pairing(epoch)
-        if len(pairing.recipients) == 0:
-            return ()
-        evidence = outside_evidence(
-            model,
-            layer,
-            self.probes,
-            pairing,
-            self._boxes_on(layer.grid)[0],
-            precision,
-            chunk_size=self._chunk_size,
-        )
-        # One test a class. A pair's one p-value is already doubled, so there, too, each class has half the budget.
-        tests = len(torch.unique(self.probes.labels[pairing.recipients]))
-        threshold = self._judge.threshold(tests=tests, looks_left=looks_left)
-        return contrasts(evidence, pairing, self.probes.labels, smallest_p=max(threshold, 1e-6), seed=self._seed)
-
-    def _pairing(self, epoch: int) -> Pairing:
-        return pair(self.probes.labels, self._usable, seed=self._seed, epoch=epoch, least=MIN_PROBES)
 
     def _boxes_on(self, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Coverage and readable cells of every probe, computed once for a grid."""

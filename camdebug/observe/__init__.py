@@ -1,0 +1,8 @@
+"""One look at a model: maps, measures, background contrast and swap, verdicts. Knows no trainer.
+
+``observer`` takes the look · ``backgrounds`` swaps them · ``outlook`` says beforehand what can be found.
+"""
+
+from camdebug.observe.observer import Observer
+
+__all__ = ["Observer"]

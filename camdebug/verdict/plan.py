@@ -1,0 +1,66 @@
+"""When the swap is decided upon: few planned looks, early ones close together, so that each may spend more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_FIRST = (0, 1, 2, 3, 5, 8, 12, 17, 23, 30, 40, 52, 66, 82, 100)
+_THEN_EVERY = 25
+CALLS = 3
+"""So many unplanned looks a run may be called for by the screen."""
+
+
+def is_planned(measured: int) -> bool:
+    """Whether the look that is ``measured`` looks after the first one with all classes learned is planned.
+
+    >>> [n for n in range(60) if is_planned(n)]
+    [0, 1, 2, 3, 5, 8, 12, 17, 23, 30, 40, 52]
+    """
+    return measured in _FIRST or (measured > _FIRST[-1] and (measured - _FIRST[-1]) % _THEN_EVERY == 0)
+
+
+def decides(measured: int, *, looks_left: int | None) -> bool:
+    """Whether this look, number ``measured`` of the plan, is planned: on schedule, or the last of the run."""
+    return measured > 0 and (is_planned(measured - 1) or looks_left == 1)
+
+
+@dataclass
+class LookPlan:
+    """Counts looks from the first one at which all classes are learned. Primitives only.
+
+    Attributes:
+        measured: looks since then, that one included; 0 before.
+        calls: unplanned looks that are still left.
+    """
+
+    measured: int = 0
+    calls: int = CALLS
+
+    def count(self, *, everything_learned: bool) -> int:
+        """``measured`` with the look that begins. Once the plan has started it goes on, whatever is unlearned later."""
+        return self.measured + 1 if self.measured or everything_learned else 0
+
+    def left(self, measured: int, *, looks_left: int | None) -> int | None:
+        """Looks that may still decide, this one and calls included; ``None`` when the end is unknown."""
+        if looks_left is None:
+            return None
+        first = max(measured, 1) - 1
+        last = first + looks_left - 1
+        return sum(is_planned(n) or n == last for n in range(first, last + 1)) + self.calls
+
+    def book(self, measured: int, *, called: bool) -> None:
+        """A look is over."""
+        self.measured, self.calls = measured, self.calls - called
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on with ``asdict`` of another plan.
+
+        Raises:
+            ValueError: when it is not one.
+        """
+        measured, calls = state.get("measured"), state.get("calls")
+        if not isinstance(measured, int) or not isinstance(calls, int) or measured < 0 or not 0 <= calls <= CALLS:
+            raise ValueError(f"verdicts: expected the plan of looks, got {dict(state)!r}")
+        self.measured, self.calls = measured, calls

@@ -1,0 +1,196 @@
+import dataclasses
+
+import pytest
+import torch
+
+from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, Extent, Level, Severity
+from camdebug.verdict.confirm import confirm
+from camdebug.verdict.judge import Judge
+from camdebug.verdict.memory import Memory
+from camdebug.verdict.run import run_verdict
+
+LEARNED = {0: True, 1: True, 2: True}
+
+
+def _swap(k=0, gap=0.3, p=1e-6, panels=None, panel_p=(0.01, 0.01), decides=True):
+    return BackgroundSwap(
+        (k,),
+        (40,),
+        gap,
+        0.05,
+        5 * gap,
+        0.5,
+        p,
+        panels or (gap, gap),
+        panel_p,
+        torch.arange(40),
+        torch.zeros(40),
+        decides,
+    )
+
+
+def _confirmed(swap, threshold=1e-4, everything_learned=True):
+    return confirm(Memory(), swap, threshold=threshold, everything_learned=everything_learned)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, True),
+        ({"p": 1e-4}, True),
+        ({"p": 1.01e-4}, False),
+        ({"gap": 0.0999}, False),
+        ({"panels": (0.55, 0.049)}, False),
+        ({"panels": (0.55, 0.051)}, True),
+        ({"panel_p": (0.01, 0.06)}, False),
+        ({"decides": False}, False),
+    ],
+)
+def test_a_planned_look_confirms_with_effect_budget_and_both_panels(change, expected):
+    assert _confirmed(_swap(**change)) is expected
+
+
+def test_nothing_is_confirmed_before_all_classes_are_learned():
+    assert not _confirmed(_swap(), everything_learned=False)
+
+
+def test_it_is_cleared_after_three_looks_running_below_half_the_least_gap():
+    memory = Memory()
+    gaps = [0.3, 0.04, 0.04, 0.06, 0.04, 0.04, 0.04]
+    states = [confirm(memory, _swap(gap=g, decides=g > 0.2), threshold=1e-4, everything_learned=True) for g in gaps]
+    assert states == [True] * 6 + [False]
+
+
+def test_a_look_without_a_swap_changes_nothing():
+    memory = Memory(confirmed=True, quiet_swaps=2)
+    assert confirm(memory, None, threshold=1e-4, everything_learned=True)
+    assert memory.quiet_swaps == 2
+
+
+def _scores(k):
+    return ClassScores(k, f"class {k}", 40, 40, 0.9, 0.6, 0.8, 0.75, -1.0, -0.2)
+
+
+def _contrast(k, p):
+    return BackgroundContrast((k,), (40,), 1.0, 0.5, p, torch.arange(40), torch.zeros(40).double(), torch.zeros(2, 2))
+
+
+class Run:
+    """Twenty looks, three classes; only the first class has anything to show."""
+
+    def __init__(self, looks=20, **options):
+        self.judge, self.looks, self.epoch = Judge([f"class {k}" for k in range(3)], **options), looks, 0
+
+    def look(self, *, p=0.5, swap_p=0.5, gap=0.0, learned=LEARNED):
+        classes = [_scores(k) for k in range(3)]
+        contrasts = [_contrast(0, p), _contrast(1, 0.5), _contrast(2, 0.5)]
+        left = self.looks - self.epoch
+        look = self.judge.begin(classes, learned, epoch=self.epoch, looks_left=left)
+        look = self.judge.call(look, contrasts)
+        swaps = [_swap(0, gap, swap_p, decides=look.decides)] + [
+            _swap(k, 0.0, 0.5, panel_p=(0.5, 0.5), decides=look.decides) for k in (1, 2)
+        ]
+        verdicts = self.judge.judge(look, classes, contrasts, swaps)
+        self.epoch += 1
+        return look, verdicts
+
+
+def test_looks_are_planned_from_the_first_one_with_all_classes_learned_and_the_last_counts():
+    run, decided = Run(), []
+    for epoch in range(20):
+        look, _ = run.look(learned={0: True, 1: True, 2: epoch >= 4})
+        decided += [epoch] * look.decides
+    assert decided == [4, 5, 6, 7, 9, 12, 16, 19]
+
+
+def test_the_budget_of_confirmation_is_a_fifth_of_alpha_over_classes_and_looks_that_may_decide():
+    run = Run(alpha=0.05)
+    share = 0.01 / (3 * (8 + 1 + 3))  # looks 0, 1, 2, 3, 5, 8, 12 and 17, the last one, three calls
+    assert run.judge.confirm_threshold(tests=3, looks_left=20) == pytest.approx(share)
+    assert Run().look(swap_p=share * 0.99, gap=0.3)[1][0].level is Level.CONFIRMED
+    assert Run().look(swap_p=share * 1.01, gap=0.3)[1][0].level is Level.NO_EVIDENCE
+
+
+@pytest.mark.parametrize("calls", [False, True])
+def test_a_run_never_spends_more_than_alpha(calls):
+    run, spent = Run(alpha=0.05), 0.0
+    for epoch in range(20):
+        measured = run.judge._plan.count(everything_learned=True)
+        confirming = run.judge.confirm_threshold(tests=3, looks_left=20 - epoch, measured=measured)
+        screening = run.judge.screen_threshold(tests=3, looks_left=20 - epoch)
+        look, _ = run.look(p=1e-9 if calls else 0.5)
+        spent += 3 * screening + 3 * confirming * look.decides
+    assert 0.045 < spent <= 0.05 + 1e-12
+
+
+def test_the_screen_calls_for_a_decision_out_of_turn_three_times_at_most():
+    run, decided = Run(), []
+    for epoch in range(19):
+        look, _ = run.look(p=1e-9)
+        decided += [(epoch, look.called)] * look.decides
+    planned = (0, 1, 2, 3, 5, 8, 12, 17)
+    assert [e for e, called in decided if called] == [4, 6, 7]
+    assert [e for e, called in decided if not called] == list(planned)
+
+
+def test_nothing_is_called_for_what_is_confirmed_already():
+    run = Run()
+    run.look(p=1e-9, swap_p=1e-9, gap=0.3)
+    assert not any(run.look(p=1e-9, swap_p=1e-9, gap=0.3)[0].called for _ in range(10))
+
+
+def test_a_look_that_begins_twice_or_is_lost_is_not_counted():
+    run = Run()
+    classes = [_scores(k) for k in range(3)]
+    for _ in range(3):
+        run.judge.begin(classes, LEARNED, epoch=0, looks_left=20)
+    assert run.look()[0].measured == 1
+
+
+def test_a_confirmed_class_has_severity_first_epoch_peak_and_present():
+    run = Run()
+    run.look(p=1e-9)
+    run.look(p=1e-9, swap_p=1e-9, gap=0.45)
+    _, verdicts = run.look(p=1e-9, swap_p=1e-9, gap=0.25)
+    found = verdicts[0]
+    assert (found.level, found.severity) == (Level.CONFIRMED, Severity.STRONG)
+    assert (found.first_epoch, found.since_epoch) == (0, 1)
+    assert found.swap_gap == Extent(0.25, 0.45, 1)
+    assert found.reason.startswith("Before backgrounds of other classes the probability of its own falls by 0.25")
+    assert run_verdict(verdicts).level is Level.CONFIRMED
+    assert run_verdict(verdicts).classes == (0,)
+    assert run_verdict(verdicts).first_epoch == 0
+
+
+def test_a_peak_is_taken_from_planned_looks_only():
+    run = Run()
+    for gap in (0.1, 0.1, 0.1, 0.1, 0.9):  # the fifth look is not planned
+        _, verdicts = run.look(gap=gap)
+    assert verdicts[0].swap_gap.present == 0.9
+    assert verdicts[0].swap_gap.peak == 0.1
+
+
+def test_a_cleared_confirmation_falls_back_to_what_the_screen_says():
+    run = Run()
+    run.look(p=1e-9, swap_p=1e-9, gap=0.3)
+    levels = [run.look(p=1e-9, gap=0.0)[1][0].level for _ in range(3)]
+    assert levels == [Level.CONFIRMED, Level.CONFIRMED, Level.SUSPECT]
+
+
+def test_a_swap_that_does_not_decide_says_so():
+    run = Run()
+    for _ in range(5):
+        _, verdicts = run.look(gap=0.05)
+    assert "no planned look, nothing is concluded from it" in verdicts[0].reason
+
+
+def test_state_goes_on_in_another_judge():
+    run, other = Run(), Run()
+    run.look(p=1e-9, swap_p=1e-9, gap=0.3)
+    other.judge.load_state_dict(run.judge.state_dict())
+    other.epoch = 1
+    (look, verdicts), (expected_look, expected) = other.look(gap=0.2), run.look(gap=0.2)
+    assert look == expected_look
+    assert verdicts == expected
+    assert verdicts[0].level is Level.CONFIRMED
+    assert dataclasses.asdict(other.judge._plan) == dataclasses.asdict(run.judge._plan)
