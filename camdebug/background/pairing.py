@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Indices = NDArray[np.int64]
+Shares = NDArray[np.float64]
+
+_JITTER = 0.02
+"""Of the picture: what is gained by less is left to chance, so that each draw is another one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,31 +34,47 @@ class Pairing:
         return len(self.recipients)
 
 
-def pair(labels: Tensor, usable: Tensor, *, seed: int, draw: int, recipients: int = 1, least: int = 2) -> Pairing:
+def pair(
+    labels: Tensor,
+    usable: Tensor,
+    *,
+    seed: int,
+    draw: int,
+    free: Tensor | None = None,
+    recipients: int = 1,
+    least: int = 2,
+) -> Pairing:
     """Draw pairs of donors, and the objects that stand before each pair.
 
-    Within a class every same-class donor serves in exactly one pair (a random cycle through the class), and the
-    other-class donors are drawn without replacement, evenly over the other classes. A class with more probes than all
-    others together gets no more pairs than there are donors. So, if the background does not depend on the class, the
-    two backgrounds of a pair can be exchanged, pair by pair, without changing the joint distribution. That is what
-    makes the sign-flip test over pairs valid; a donor in several pairs would void it. (A picture lends its background
-    to one pair and its object to others, so "does not depend" includes: nor on the object within the class.)
+    Within a class every same-class donor serves in exactly one pair, and the other-class donors are drawn without
+    replacement, evenly over the other classes. A class with more probes than all others together gets no more pairs
+    than there are donors. So, if the background does not depend on the class, the two backgrounds of a pair can be
+    exchanged, pair by pair, without changing the joint distribution. That is what makes the sign-flip test over pairs
+    valid; a donor in several pairs would void it. (A picture lends its background to one pair and its object to
+    others, so "does not depend" includes: nor on the object within the class.)
+
+    Who is paired with whom depends on where the objects stand, on nothing else that pictures show: a composite swaps
+    background only where none of its three pictures has an object, so pictures with objects at like places are
+    matched (assignment problem, Kuhn 1955).
 
     Args:
         labels: ``(N,)`` class of each probe.
         usable: ``(N,)`` bool, probes that take part.
         seed: of the run.
         draw: number of the draw; each is another one.
-        recipients: objects before each pair of donors (fewer in a class that has no more).
+        free: ``(N, ...)`` share of background in each part of the picture; without it all is left to chance.
+        recipients: objects before each pair of donors (fewer in a class that has no more). Each object of the class
+            stands before as many pairs, or one more.
         least: a class that would get fewer pairs gets none, and only lends.
 
     Returns:
         Rows for each class, ``recipients`` for each pair of donors.
     """
     rng = np.random.default_rng([seed, draw])
+    room = np.ones((len(labels), 1)) if free is None else free.flatten(1).double().numpy()
     members = {k: torch.nonzero(usable & (labels == k)).flatten().numpy() for k in torch.unique(labels).tolist()}
     members = {k: m for k, m in members.items() if len(m)}
-    rows = [_rows_of(k, members, recipients, rng) for k in members if _pair_count(k, members) >= max(2, least)]
+    rows = [_rows_of(k, members, room, recipients, rng) for k in members if _pair_count(k, members) >= max(2, least)]
     if not rows:
         return Pairing(*(torch.zeros(0, dtype=torch.int64) for _ in range(4)))
     return Pairing(*(torch.from_numpy(np.concatenate(part)) for part in zip(*rows, strict=True)))
@@ -64,14 +84,31 @@ def _pair_count(class_idx: int, members: dict[int, Indices]) -> int:
     return min(len(members[class_idx]), sum(len(m) for k, m in members.items() if k != class_idx))
 
 
-def _rows_of(class_idx: int, members: dict[int, Indices], recipients: int, rng: Generator) -> tuple[Indices, ...]:
-    """Donor ``i + 1`` of the cycle stands behind objects ``i``, ``i - 1``, ...: never behind its own."""
-    cycle = rng.permutation(members[class_idx])
-    other = _others(class_idx, members, rng)[: len(cycle)]
-    other = rng.permutation(other)
-    before = min(recipients, len(cycle) - 1)
-    donors, back = np.repeat(np.arange(len(other)), before), np.tile(np.arange(before), len(other))
-    return cycle[donors - back], np.roll(cycle, -1)[donors], other[donors], donors
+def _rows_of(
+    class_idx: int, members: dict[int, Indices], room: Shares, recipients: int, rng: Generator
+) -> tuple[Indices, ...]:
+    own = rng.permutation(members[class_idx])
+    other = _others(class_idx, members, rng)[: len(own)]
+    same = own[: len(other)]
+    other = other[_match(room[same] @ room[other].T / room.shape[1], rng)]
+    both = room[same] * room[other]
+    score, taken = both @ room[own].T / room.shape[1], same[:, None] == own
+    before = []
+    for _ in range(min(recipients, len(own) - 1)):
+        chosen = _match(np.where(taken, -np.inf, score), rng)
+        taken[np.arange(len(same)), chosen] = True
+        before.append(own[chosen])
+    donors = np.tile(np.arange(len(same)), len(before))
+    return np.concatenate(before), same[donors], other[donors], donors
+
+
+def _match(score: Shares, rng: Generator) -> Indices:
+    """For each row a column of its own, with the largest sum of scores but for some chance."""
+    from scipy.optimize import linear_sum_assignment
+
+    jittered = score + _JITTER * rng.random(score.shape)
+    _, columns = linear_sum_assignment(np.where(np.isfinite(jittered), jittered, -1e6), maximize=True)
+    return np.asarray(columns, dtype=np.int64)
 
 
 def _others(class_idx: int, members: dict[int, Indices], rng: Generator) -> Indices:

@@ -23,6 +23,7 @@ OBJECTS_BEFORE_DONORS = 4
 
 _FIXED_DRAW = 0
 _SMALLEST_P = 1e-6
+_PLACES = (16, 16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class Backgrounds:
         self._probes, self._seed = probes, seed
         area = probes.coverage((1, 1))[:, 0, 0]
         self._usable = (area >= MIN_AREA) & (area <= MAX_AREA)
+        self._free = (probes.readable(_PLACES) - probes.coverage(_PLACES)).clamp(min=0)
 
     @property
     def pairs(self) -> dict[int, int]:
@@ -94,7 +96,13 @@ class Backgrounds:
 
     def _draw(self, draw: int, recipients: int) -> Pairing:
         return pair(
-            self._probes.labels, self._usable, seed=self._seed, draw=draw, recipients=recipients, least=MIN_PROBES
+            self._probes.labels,
+            self._usable,
+            seed=self._seed,
+            draw=draw,
+            free=self._free,
+            recipients=recipients,
+            least=MIN_PROBES,
         )
 
     def _contrasts(

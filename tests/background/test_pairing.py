@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,39 @@ def test_a_small_class_puts_as_many_objects_before_a_donor_as_it_has():
     pairing = pair(_labels(3, 3), torch.ones(6, dtype=torch.bool), seed=0, draw=0, recipients=9)
     assert len(pairing) == 2 * 3 * 2
     assert len({(int(r), int(s)) for r, s in zip(pairing.recipients, pairing.same, strict=True)}) == 12
+
+
+def _visible(pairing, free):
+    return float((free[pairing.recipients] * free[pairing.same] * free[pairing.other]).mean())
+
+
+def test_pictures_with_objects_at_like_places_are_matched():
+    """Objects stand left or right: a perfect matching leaves half of every picture free, chance a fifth or so."""
+    labels = _labels(12, 12, 12)
+    free = torch.zeros(36, 2)
+    free[torch.arange(36), torch.arange(36) % 2] = 1.0
+    usable = torch.ones(36, dtype=torch.bool)
+    assert _visible(pair(labels, usable, seed=0, draw=0, recipients=3, free=free), free) > 0.45
+    assert _visible(pair(labels, usable, seed=0, draw=0, recipients=3), free) < 0.3
+
+
+def test_the_matching_maximises_what_stays_visible():
+    """Slow oracle over all ways to pair four with four, for one object before each pair of donors."""
+    rng = np.random.default_rng(4)
+    free = torch.from_numpy(rng.random((8, 3)))
+    pairing = pair(_labels(4, 4), torch.ones(8, dtype=torch.bool), seed=0, draw=0, free=free)
+    first = pairing.recipients < 4
+    found = float((free[pairing.same[first]] * free[pairing.other[first]]).mean(1).sum())
+    best = max(
+        sum(float((free[i] * free[4 + o]).mean()) for i, o in enumerate(order))
+        for order in itertools.permutations(range(4))
+    )
+    assert found == pytest.approx(best, abs=4 * 0.02)
+
+
+def test_objects_take_turns_before_the_donors():
+    free = torch.from_numpy(np.random.default_rng(1).random((30, 4)))
+    labels = _labels(10, 10, 10)
+    pairing = pair(labels, torch.ones(30, dtype=torch.bool), seed=0, draw=0, free=free, recipients=4)
+    assert torch.bincount(pairing.recipients).tolist() == [4] * 30
+    assert bool((pairing.recipients != pairing.same).all())

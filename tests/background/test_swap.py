@@ -114,8 +114,9 @@ def test_a_row_without_a_finite_answer_is_left_out_on_both_sides():
     pairing = _pairing(labels, recipients=2)
     margins = torch.ones(len(pairing), 2, dtype=torch.float64)
     margins[:, 1] = 0
-    margins[0, 0] = float("nan")
-    margins[1, 1] = float("inf")
+    first, second = torch.nonzero((pairing.donors == 0) & (labels[pairing.recipients] == 0)).flatten().tolist()
+    margins[first, 0] = float("nan")
+    margins[second, 1] = float("inf")
     found = swaps(_evidence(margins), pairing, labels, smallest_p=0.01, seed=0, decides=False)
     assert [s.counts for s in found] == [(3,), (4,), (4,)]
     assert all(s.gap == pytest.approx(1 / (1 + np.exp(-1)) - 0.5) for s in found)
