@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.layers import TargetLayer, clean_name
 from camdebug.cam.methods import METHODS, check_methods
-from camdebug.cam.passes import ScoreFn, find_target_layer, run_pass
+from camdebug.cam.passes import Pictures, ScoreFn, find_target_layer, run_pass
 from camdebug.cam.precision import ModelPrecision, Precision
 from camdebug.records import Heatmaps
 
@@ -94,7 +94,7 @@ def compute_cams(
 def explain(
     model: nn.Module,
     layer: TargetLayer,
-    images: Tensor,
+    images: Pictures,
     class_idx: Sequence[Tensor | None],
     methods: Sequence[str],
     precision: Precision,
@@ -106,7 +106,7 @@ def explain(
     Args:
         model: gives class scores.
         layer: the target layer.
-        images: ``(N, C, H, W)``.
+        images: ``(N, C, H, W)``, or what makes slices of it.
         class_idx: for each choice ``(N,)`` int64, or ``None`` for the predicted class.
         methods: names from ``METHODS``.
         precision: how pictures enter the model.

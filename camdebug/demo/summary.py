@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from camdebug.demo.twins import Twin
+from camdebug.numerals import number, percent
 from camdebug.records import EpochRecord, Level
-from camdebug.verdict.words import number, percent
 
 _COLUMNS = (
     "class",

@@ -14,15 +14,21 @@ from camdebug.cam.layers import TargetLayer
 from camdebug.cam.methods import check_methods
 from camdebug.cam.passes import find_target_layer
 from camdebug.cam.precision import Precision
+from camdebug.measures.leads import wrong_reasons
 from camdebug.measures.localisation import localisation_scores
+from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.observe.backgrounds import Backgrounds, Findings
 from camdebug.observe.outlook import out_of_reach, smallest_effect
 from camdebug.probe.probe_set import ProbeSet
-from camdebug.records import EpochRecord
+from camdebug.records import EpochRecord, Heatmaps, SteadinessReport
+from camdebug.steadiness.check import Steadiness
 from camdebug.verdict.judge import Judge, Look
 from camdebug.verdict.learned import learned_classes
 from camdebug.verdict.run import run_verdict
+
+_FULL_CHECKS = (1, 6, 18, 41, 83)
+"""Planned looks at which pictures are also shifted, relit and made noisy, which takes four passes; so the last one."""
 
 
 class Observer:
@@ -59,6 +65,7 @@ class Observer:
         self._alpha = alpha
         self._judge = Judge(probes.class_names, alpha=alpha)
         self._on_grid: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._steadiness = Steadiness(probes, seed=seed)
         self._backgrounds = Backgrounds(probes, seed=seed) if contrast and probes.annotated else None
 
     @property
@@ -95,6 +102,13 @@ class Observer:
             )
         return self.layer
 
+    def remember_initial(self, model: nn.Module, precision: Precision) -> None:
+        """Keep the maps of the initial weights, to compare later ones with. Call inside ``borrowed(model)``."""
+        if not self._steadiness.remembers_initial:
+            layer = self._layer_in(model, precision)
+            (maps,) = self._explain(model, layer, precision, [self.probes.labels])
+            self._steadiness.remember(maps)
+
     def look(self, model: nn.Module, precision: Precision, *, epoch: int, looks_left: int | None) -> EpochRecord:
         """Look once. Call inside ``borrowed(model)``.
 
@@ -119,24 +133,15 @@ class Observer:
         started = time.perf_counter()
         layer = self._layer_in(model, precision)
         labels = self.probes.labels
-        by_label, by_prediction = (
-            maps[self.method]
-            for maps in explain(
-                model,
-                layer,
-                self.probes.images,
-                [labels, None],
-                [self.method],
-                precision,
-                chunk_size=self._chunk_size,
-            )
-        )
+        by_label, by_prediction = self._explain(model, layer, precision, [labels, None])
         cover, readable = self._boxes_on(by_label.grid)
         scores = localisation_scores(by_label.maps, cover, labels, readable=readable)
         classes = class_scores(scores, labels, by_label.correct, self.probes.class_names)
         learned = learned_classes(labels, by_label.predicted_class)
         look = self._judge.begin(classes, learned, epoch=epoch, looks_left=looks_left)
         found = self._swapped(model, layer, precision, look)
+        # Before the judge, which remembers the look: what fails up to here is as if it had not begun.
+        steadiness = self._steady(model, layer, by_label, precision, found.look)
         verdicts = self._judge.judge(found.look, classes, found.contrasts, found.swaps)
         return EpochRecord(
             epoch=epoch,
@@ -148,7 +153,32 @@ class Observer:
             swaps=found.swaps,
             verdicts=verdicts,
             verdict=run_verdict(verdicts),
+            right_against_wrong=right_against_wrong(scores, labels, by_label.correct, self.probes.class_names),
+            wrong_reasons=wrong_reasons(scores, by_label.correct, found.swaps) if found.swaps else None,
+            steadiness=steadiness,
             seconds=time.perf_counter() - started,
+        )
+
+    def _explain(
+        self, model: nn.Module, layer: TargetLayer, precision: Precision, classes: list[Tensor | None]
+    ) -> list[Heatmaps]:
+        found = explain(
+            model, layer, self.probes.images, classes, [self.method], precision, chunk_size=self._chunk_size
+        )
+        return [by_method[self.method] for by_method in found]
+
+    def _steady(
+        self, model: nn.Module, layer: TargetLayer, label_maps: Heatmaps, precision: Precision, look: Look
+    ) -> SteadinessReport:
+        return self._steadiness.check(
+            model,
+            layer,
+            label_maps,
+            precision,
+            epoch=look.epoch,
+            chunk_size=self._chunk_size,
+            boxes=self._boxes_on(label_maps.grid) if self.probes.annotated else None,
+            full=look.decides and (look.looks_left == 1 or look.measured in _FULL_CHECKS),
         )
 
     def _swapped(self, model: nn.Module, layer: TargetLayer, precision: Precision, look: Look) -> Findings:
@@ -175,10 +205,15 @@ class Observer:
         """A new run begins: no verdicts, and the layer is to be found again."""
         self.layer = None
         self._judge = Judge(self.probes.class_names, alpha=self._alpha)
+        self._steadiness.forget()
 
     def state_dict(self) -> dict[str, Any]:
-        """Primitives only."""
-        return {"fingerprint": self.probes.fingerprint, "judge": self._judge.state_dict()}
+        """Primitives and tensors only."""
+        return {
+            "fingerprint": self.probes.fingerprint,
+            "judge": self._judge.state_dict(),
+            "steadiness": self._steadiness.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another run stopped.
@@ -188,7 +223,10 @@ class Observer:
         """
         if state.get("fingerprint") != self.probes.fingerprint:
             raise ValueError("probes: the checkpoint was made with another probe set")
-        self._judge.load_state_dict(state.get("judge", {}))
+        judge = Judge(self.probes.class_names, alpha=self._alpha)
+        judge.load_state_dict(state.get("judge", {}))
+        self._steadiness.load_state_dict(state.get("steadiness"))
+        self._judge = judge
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the layer, which is a part of the model, and what can be computed again."""

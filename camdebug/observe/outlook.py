@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from camdebug.background.sign_flip import smallest_attainable_p
+from camdebug.numerals import number
 from camdebug.verdict.confirm import MIN_GAP
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.power import SPREAD, pairs_needed, smallest_gap
-from camdebug.verdict.words import number
 
 
 def out_of_reach(pairs: Mapping[int, int], judge: Judge, *, looks_left: int | None) -> str | None:

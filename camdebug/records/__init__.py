@@ -4,6 +4,8 @@ from camdebug.records.background import BackgroundContrast, BackgroundSwap
 from camdebug.records.heatmaps import Heatmaps
 from camdebug.records.localisation import ClassScores, LocalisationScores, Validity
 from camdebug.records.look import EpochRecord
+from camdebug.records.split import GroupScores, RightAgainstWrong, Split, WrongReasons
+from camdebug.records.steadiness import ObjectFollowing, Similarity, SteadinessReport
 from camdebug.records.verdict import ClassVerdict, Extent, Level, RunVerdict, Severity
 
 __all__ = [
@@ -13,10 +15,17 @@ __all__ = [
     "ClassVerdict",
     "EpochRecord",
     "Extent",
+    "GroupScores",
     "Heatmaps",
     "Level",
     "LocalisationScores",
+    "ObjectFollowing",
+    "RightAgainstWrong",
     "RunVerdict",
     "Severity",
+    "Similarity",
+    "Split",
+    "SteadinessReport",
     "Validity",
+    "WrongReasons",
 ]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from camdebug.records.background import BackgroundContrast, BackgroundSwap
 from camdebug.records.heatmaps import Heatmaps
 from camdebug.records.localisation import ClassScores, LocalisationScores
+from camdebug.records.split import RightAgainstWrong, WrongReasons
+from camdebug.records.steadiness import SteadinessReport
 from camdebug.records.verdict import ClassVerdict, RunVerdict
 
 
@@ -15,7 +17,8 @@ class EpochRecord:
     """Everything one look at the model found.
 
     ``label_maps`` explain each probe's label, ``predicted_maps`` the predicted class (the same map where the
-    prediction is right). ``verdict`` is that of the run.
+    prediction is right). ``verdict`` is that of the run. ``right_against_wrong``, ``wrong_reasons`` and ``steadiness``
+    are information and decide nothing.
     """
 
     epoch: int
@@ -27,6 +30,9 @@ class EpochRecord:
     swaps: tuple[BackgroundSwap, ...]
     verdicts: tuple[ClassVerdict, ...]
     verdict: RunVerdict
+    right_against_wrong: RightAgainstWrong | None = None
+    wrong_reasons: WrongReasons | None = None
+    steadiness: SteadinessReport | None = None
     seconds: float = 0.0
 
     def contrast_of(self, class_idx: int) -> BackgroundContrast | None:

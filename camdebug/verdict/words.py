@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camdebug.numerals import number, percent
 from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Extent, Level, RunVerdict
 
 LIMITS = (
@@ -26,29 +27,6 @@ _COLUMNS = (
     "D (chance 0)",
     "why",
 )
-
-
-def number(value: float) -> str:
-    """Two significant digits, without exponents for everyday sizes, never a bare ``0.0000``.
-
-    >>> number(0.0312), number(12.34), number(-0.0), number(0.00002)
-    ('0.031', '12', '0', '2e-05')
-    """
-    if value == 0:
-        return "0"
-    if 1e-4 <= abs(value) < 1e4:
-        digits = max(0, 1 - _exponent(value))
-        return f"{value:.{digits}f}"
-    return f"{value:.1e}".replace(".0e", "e")
-
-
-def _exponent(value: float) -> int:
-    return int(f"{abs(value):.1e}".split("e")[1])
-
-
-def percent(share: float) -> str:
-    """A share as a whole percentage."""
-    return f"{100 * share:.0f} %"
 
 
 def not_tested(scores: ClassScores, needed: int) -> str:
@@ -90,15 +68,16 @@ def tested(contrast: BackgroundContrast, budget: float) -> str:
 
 def swapped(swap: BackgroundSwap, budget: float) -> str:
     """What the swap found, with its chance level; one that does not decide says no p-value."""
-    falls = "falls" if swap.gap >= 0 else "rises"
+    lowers = "lowers" if swap.gap >= 0 else "raises"
     found = (
-        f"Before backgrounds of other classes the probability of its own {falls} by {number(abs(swap.gap))} (chance 0"
+        f"Putting other classes' backgrounds behind the same objects {lowers} their probability by "
+        f"{number(abs(swap.gap))} (same-class backgrounds as control, chance 0"
     )
     if not swap.decides:
         return f"{found}; no planned look, nothing is concluded from it)."
     first, second = (number(gap) for gap in swap.panel_gaps)
     return (
-        f"{found}; {first} and {second} with two disjoint halves of {sum(swap.counts)} pairs of backgrounds; "
+        f"{found}; {first} and {second} on two disjoint panels of {sum(swap.counts)} pairs of backgrounds; "
         f"p = {number(swap.p_value)} of a budget of {number(budget)})."
     )
 
@@ -112,7 +91,7 @@ def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: st
         epoch: of the look.
         cue_map: the dashboard tag of the class's cue map.
     """
-    severity = f" ({verdict.severity.value})" if verdict.severity else ""
+    severity = f", {verdict.severity.value}" if verdict.severity else ""
     level = f"{verdict.level.value.upper()}{severity}"
     head = f"camdebug · epoch {epoch} · class `{verdict.name}`: {level}. {verdict.reason}"
     if not verdict.level.is_alert:
@@ -132,14 +111,33 @@ def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: st
 
 
 def run_report(
-    verdict: RunVerdict, verdicts: Sequence[ClassVerdict], classes: Sequence[ClassScores], *, epoch: int
+    verdict: RunVerdict,
+    verdicts: Sequence[ClassVerdict],
+    classes: Sequence[ClassScores],
+    *,
+    epoch: int,
+    information: str = "",
 ) -> str:
-    """The verdict panel: Markdown, one line for every class, the alarming ones first, then the limits."""
+    """The verdict panel: Markdown, one line for every class, the alarming ones first, then the limits.
+
+    ``information`` is a Markdown list of what else there is to know, alarms aside.
+    """
     head = f"**Epoch {epoch}: {verdict.reason}**"
     by_idx = {c.class_idx: c for c in classes}
     order = sorted(verdicts, key=lambda v: (-v.level.rank, -(v.background_evidence.present or 0.0)))
     rows = [_row(v, by_idx[v.class_idx]) for v in order]
-    return "\n".join([head, "", _row_of(_COLUMNS), _row_of(["---"] * len(_COLUMNS)), *rows, "", LIMITS])
+    return "\n".join(
+        [
+            head,
+            "",
+            _row_of(_COLUMNS),
+            _row_of(["---"] * len(_COLUMNS)),
+            *rows,
+            "",
+            *[information, ""] * bool(information),
+            LIMITS,
+        ]
+    )
 
 
 def headline(verdicts: Sequence[ClassVerdict]) -> str:

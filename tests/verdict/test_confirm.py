@@ -156,7 +156,9 @@ def test_a_confirmed_class_has_severity_first_epoch_peak_and_present():
     assert (found.level, found.severity) == (Level.CONFIRMED, Severity.STRONG)
     assert (found.first_epoch, found.since_epoch) == (0, 1)
     assert found.swap_gap == Extent(0.25, 0.45, 1)
-    assert found.reason.startswith("Before backgrounds of other classes the probability of its own falls by 0.25")
+    assert found.reason.startswith(
+        "Putting other classes' backgrounds behind the same objects lowers their probability by 0.25"
+    )
     assert run_verdict(verdicts).level is Level.CONFIRMED
     assert run_verdict(verdicts).classes == (0,)
     assert run_verdict(verdicts).first_epoch == 0

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from camdebug.numerals import number
 from camdebug.records import (
     BackgroundContrast,
+    BackgroundSwap,
     ClassScores,
     ClassVerdict,
     EpochRecord,
@@ -67,7 +69,7 @@ def _tag(contrast):
      (0.00002, "2e-05"), (0.999, "1.0"), (54321.0, "5.4e+04")],
 )  # fmt: skip
 def test_numbers_have_two_digits_and_are_never_a_row_of_zeros(value, text):
-    assert words.number(value) == text
+    assert number(value) == text
 
 
 def test_the_tested_sentence_has_value_chance_count_p_and_budget():
@@ -138,3 +140,37 @@ def test_without_alarms_the_report_says_no_evidence_and_before_learning_that_the
     quiet, blank = [_verdict(0, "a", Level.NO_EVIDENCE)], [_verdict(0, "a", Level.NOT_LEARNED)]
     assert "no evidence that a class leans" in _report(quiet)
     assert "nothing to judge yet" in _report(blank)
+
+
+def _swap(gap, *, decides):
+    falls = torch.zeros(20)
+    return BackgroundSwap((0,), (20,), gap, 0.05, 1.5, 0.3, 4e-4, (0.30, 0.33), (0.01, 0.02), falls, falls, decides)
+
+
+def test_the_swap_sentence_has_effect_control_panels_p_and_budget():
+    assert words.swapped(_swap(0.31, decides=True), 0.0031) == (
+        "Putting other classes' backgrounds behind the same objects lowers their probability by 0.31 (same-class "
+        "backgrounds as control, chance 0; 0.30 and 0.33 on two disjoint panels of 20 pairs of backgrounds; "
+        "p = 0.00040 of a budget of 0.0031)."
+    )
+
+
+def test_a_swap_at_an_unplanned_look_says_that_nothing_is_concluded():
+    text = words.swapped(_swap(-0.02, decides=False), 0.0031)
+    assert "raises their probability by 0.020" in text
+    assert text.endswith("no planned look, nothing is concluded from it).")
+    assert "p =" not in text
+
+
+def test_a_confirmed_alert_says_how_severe_it_is():
+    record = _record([_verdict(0, "kangaroo", Level.CONFIRMED, Level.SUSPECT)], [_contrast(0)])
+    (alert,) = alerts_of(record, _tag)
+    assert alert.text.startswith("camdebug · epoch 4 · class `kangaroo`: CONFIRMED, strong. Because.")
+    report = _report(record.verdicts)
+    assert report.splitlines()[0] == "**Epoch 4: the background matters for `kangaroo` (confirmed).**"
+    assert "| kangaroo | confirmed (strong) | 3 | 0.22 (peak 0.31 at epoch 2) | 2.1 logits |" in report
+
+
+def test_the_limits_say_what_confirmed_means_and_what_no_alert_does_not():
+    for part in ("No alert is not clean", "predictions depend on which class", "lower bound", "unseen in training"):
+        assert part in words.LIMITS
