@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from camdebug.probe.probe_set import ProbeSet as ProbeSet
     from camdebug.records import Heatmaps as Heatmaps
     from camdebug.records import Level as Level
+    from camdebug.verdict.alerts import Alert as Alert
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Alert": "camdebug.verdict.alerts",
     "CAMMonitor": "camdebug.callbacks.cam_monitor",
     "Heatmaps": "camdebug.records",
     "Level": "camdebug.records",
@@ -35,7 +37,7 @@ _HOME = {
     "localisation_scores": "camdebug.measures.localisation",
 }
 
-__all__ = ["CAMMonitor", "Heatmaps", "Level", "ProbeSet", "compute_cams", "localisation_scores"]
+__all__ = ["Alert", "CAMMonitor", "Heatmaps", "Level", "ProbeSet", "compute_cams", "localisation_scores"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,8 +1,9 @@
 """What a model makes of the composites: the evidence that enters outside the object, and its predictions.
 
-Evidence is HiResCAM of the margin (the class's logit minus the log-sum-exp of the others), signed and summed over the
-cells outside the object: how much of the decision enters through the background. The predictions come with it, from
-the same pass.
+Evidence is HiResCAM of the margin, signed and summed over the cells outside the object: how much of the decision
+enters through the background. The margin is that of the object's class over the class of the other donor, since these
+are the two between which the backgrounds can tip it; the margin over all other classes separates weak cues less well
+(``tests/benchmarks/detection/variants.py``). The predictions come from the same pass.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Evidence:
 
     Attributes:
         outside: ``(M, 2, h, w)`` float64, signed evidence outside the object in each cell, logits.
-        margins: ``(M, 2)`` float64, margin of the object's class, logits.
-        probabilities: ``(M, 2)`` float64, its softmax probability.
+        margins: ``(M, 2)`` float64, margin of the object's class over the other donor's, logits.
+        probabilities: ``(M, 2)`` float64, softmax probability of the object's class.
     """
 
     outside: Tensor
@@ -36,11 +37,13 @@ class Evidence:
     probabilities: Tensor
 
 
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """``(N,)``: logit of the label minus log-sum-exp of the other logits, from ``(N, K)``."""
-    own = logits.gather(1, labels[:, None])
-    others = logits.scatter(1, labels[:, None], float("-inf")).logsumexp(1)
-    return own[:, 0] - others
+def margin(logits: Tensor, labels: Tensor, others: Tensor) -> Tensor:
+    """``(N,)``: logit of the label minus logit of another class, from ``(N, K)``.
+
+    >>> margin(torch.tensor([[1.0, 4.0, 2.5]]), torch.tensor([1]), torch.tensor([2]))
+    tensor([1.5000])
+    """
+    return (logits.gather(1, labels[:, None]) - logits.gather(1, others[:, None]))[:, 0]
 
 
 def gather_evidence(
@@ -64,20 +67,21 @@ def gather_evidence(
         precision: how pictures enter the model.
         chunk_size: pictures in one forward.
     """
-    wanted = probes.labels[pairing.recipients].repeat_interleave(2)
+    own, other = (probes.labels[probe].repeat_interleave(2) for probe in (pairing.recipients, pairing.other))
     outside = 1 - cover[pairing.recipients].repeat_interleave(2, dim=0)
-    cells, margins = [], []
-    for chunk in run_pass(
-        model,
-        layer,
-        Composites(probes, pairing),
-        [lambda logits, rows: margin(logits, wanted[rows].to(logits.device))],
-        precision,
-        chunk_size=chunk_size,
-    ):
+
+    def decision(logits: Tensor, rows: slice) -> Tensor:
+        return margin(logits, own[rows].to(logits.device), other[rows].to(logits.device))
+
+    cells, margins, probabilities = [], [], []
+    for chunk in run_pass(model, layer, Composites(probes, pairing), [decision], precision, chunk_size=chunk_size):
         evidence = signed_hirescam(chunk.activation, chunk.gradients[0]).cpu().double()
+        logits = chunk.logits.cpu().double()
         cells.append(evidence * outside[chunk.rows])
-        margins.append(margin(chunk.logits.cpu().double(), wanted[chunk.rows]))
-    by_row = torch.cat(margins).reshape(len(pairing), 2)
-    # The probability of a class is the logistic function of its margin.
-    return Evidence(torch.cat(cells).reshape(len(pairing), 2, *cover.shape[1:]), by_row, torch.sigmoid(by_row))
+        margins.append(decision(logits, chunk.rows))
+        probabilities.append(logits.softmax(1).gather(1, own[chunk.rows][:, None])[:, 0])
+    return Evidence(
+        torch.cat(cells).reshape(len(pairing), 2, *cover.shape[1:]),
+        torch.cat(margins).reshape(len(pairing), 2),
+        torch.cat(probabilities).reshape(len(pairing), 2),
+    )

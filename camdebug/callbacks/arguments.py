@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from camdebug.probe.probe_set import ProbeSet
 
 
@@ -31,3 +33,15 @@ def check_name(name: str, value: object) -> None:
     """Refuse what not every logger takes as the first part of a metric's name."""
     if not isinstance(value, str) or not value or not all(c.isascii() and (c.isalnum() or c in "_-.") for c in value):
         raise ValueError(f"{name}: expected ASCII letters, digits, '_', '-' or '.', got {value!r}")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse all but these strings."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_callable(name: str, value: object, *, takes: str) -> None:
+    """Refuse all but callables and ``None``."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}: expected a callable that takes {takes}, or None, got {type(value).__name__}")

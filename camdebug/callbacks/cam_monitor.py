@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal
 
 from torch import nn
 
+from camdebug.callbacks import arguments
 from camdebug.callbacks import trainer_facts as facts
-from camdebug.callbacks.arguments import check_count, check_name, check_probes, check_share
+from camdebug.callbacks.looker import Looker
 from camdebug.callbacks.messages import Messenger, told
-from camdebug.callbacks.metrics import chance_level, metrics_of, missing
+from camdebug.callbacks.metric_log import MetricLog
 from camdebug.callbacks.reporter import Reporter
-from camdebug.cam.borrow import borrowed
+from camdebug.callbacks.stopper import ACTIONS, Stopper
 from camdebug.cam.layers import TargetLayer
 from camdebug.observe import Observer
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
+from camdebug.verdict.alerts import Alert
 
 _VERSION = 1
 
@@ -31,8 +33,13 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     ends with the same weights, bit for bit, as without it. A failure of its own is reported once and costs that look.
 
     Metrics (for ``EarlyStopping``, ``ModelCheckpoint`` and loggers): ``camdebug/outside_mass``,
-    ``camdebug/log_density_ratio``, ``camdebug/background_evidence``, ``camdebug/suspect_classes`` and more, and for
-    each class ``camdebug/class/<slug>/...``.
+    ``camdebug/log_density_ratio``, ``camdebug/background_evidence``, ``camdebug/swap_gap`` (of the worst class),
+    ``camdebug/suspect_classes``, ``camdebug/confirmed_classes`` and more, and for each class
+    ``camdebug/class/<slug>/...``.
+
+    Alerts: one for every change of state that touches *watch* or worse, as a warning, in the dashboards and to
+    ``on_alert``. A level higher than ever before always alerts; of other changes each class gets three in a run. Of
+    more than six alerts in a look, five are sent and one that counts and names the rest.
 
     Args:
         probes: the probe set.
@@ -45,7 +52,16 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         chunk_size: pictures in one forward.
         alpha: at most this share of clean runs raises an alert, over all classes and looks.
         seed: of donors and permutations.
-        name: first part of metric names and dashboard tags; two monitors in one Trainer need different ones.
+        on_alert: called on rank zero with each :class:`camdebug.Alert` that is sent, after the dashboards. Training
+            waits for it. An exception that it raises is reported once and training goes on. It is no part of
+            checkpoints; with ``ddp_spawn`` it must be a function at the top of a module, or it stays behind with a
+            warning.
+        action: what follows when a class becomes *confirmed*: ``"warn"`` (the alert, no more), or ``"stop"``: Lightning
+            ends the training at the end of that epoch, on all ranks, as soon as its own ``min_epochs`` and
+            ``min_steps`` allow. A run that is resumed after a stop goes on, also with ``"stop"``: classes that were
+            confirmed before do not stop it, only one that becomes so anew.
+        name: first part of metric names, dashboard tags and alert titles; two monitors in one Trainer need different
+            ones.
         verbose: print the choices once, at the start.
 
     Attributes:
@@ -67,23 +83,26 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         chunk_size: int = 32,
         alpha: float = 0.05,
         seed: int = 0,
+        on_alert: Callable[[Alert], object] | None = None,
+        action: Literal["warn", "stop"] = "warn",
         name: str = "camdebug",
         verbose: bool = True,
     ) -> None:
         super().__init__()
-        self.probes = check_probes(probes)
-        check_count("every_n_epochs", every_n_epochs, least=1)
-        check_count("chunk_size", chunk_size, least=1)
-        check_count("log_probes", log_probes, least=0)
-        check_count("seed", seed, least=0)
-        check_share("alpha", alpha)
-        check_name("name", name)
+        self.probes = arguments.check_probes(probes)
+        arguments.check_count("every_n_epochs", every_n_epochs, least=1)
+        arguments.check_count("chunk_size", chunk_size, least=1)
+        arguments.check_count("log_probes", log_probes, least=0)
+        arguments.check_count("seed", seed, least=0)
+        arguments.check_share("alpha", alpha)
+        arguments.check_callable("on_alert", on_alert, takes="one camdebug.Alert")
+        arguments.check_choice("action", action, ACTIONS)
+        arguments.check_name("name", name)
         self.every_n_epochs = every_n_epochs
         self.name = name
         self.verbose = verbose
         self._asked_for_layer = target_layer is not None
         self._messages = Messenger()
-        self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages)
         self._observer = Observer(
             probes,
             method=method,
@@ -93,18 +112,22 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             alpha=alpha,
             seed=seed,
         )
+        self._looker = Looker(self._observer)
+        self._metrics = MetricLog(name=name, chance_outside_mass=_uniform_outside(probes), messages=self._messages)
+        self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages, on_alert=on_alert)
+        self._stopper = Stopper(action, self._messages)
         self._forget()
 
     def _forget(self) -> None:
         """A new run begins."""
         self.last_record: EpochRecord | None = None
-        self._metrics: dict[str, float] = {}
-        self._stand_ins: dict[str, float] = {}
-        self._fragile: tuple[str, ...] = ()
-        self._last_epoch = self._last_logged_epoch = -1
+        self._last_epoch = -1
         self._messages.forget()
         self._observer.forget()
+        self._looker.forget()
+        self._metrics.forget()
         self._reporter.forget()
+        self._stopper.forget()
 
     # When to look
 
@@ -121,7 +144,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             self._messages.active = bool(trainer.is_global_zero)
             strategy = facts.unsupported_strategy(trainer)
             if strategy is not None:
-                self._say_off(f"{strategy} is not supported yet")
+                self._messages.off(f"{strategy} is not supported yet")
                 return
         layer = self._find_layer(trainer, pl_module)
         if layer is None:
@@ -131,10 +154,14 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             weights = facts.weights_seen(trainer, self)
             self._reporter.open(trainer.loggers, method=self._observer.method, layer=layer, weights=weights)
             if self.verbose:
-                self._messages.say(self._opening_words(layer, weights))
+                self._messages.say(self._opening_words(layer, weights, facts.looks_left(trainer, self.every_n_epochs)))
             hopeless = self._observer.out_of_reach(facts.looks_left(trainer, self.every_n_epochs))
             if hopeless is not None:
                 self._messages.warn_once(f"camdebug: {hopeless}")
+        # What fails here fails in the first look as well, and is told then; only a comparison is lost.
+        with suppress(Exception):
+            if trainer.global_step == 0:
+                self._looker.remember_initial(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Look after the last validation of an epoch, in time for monitors. The very first look takes the first one."""
@@ -143,19 +170,20 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             if not facts.is_fitting(trainer):
                 return
             last = facts.is_last_validation(trainer)
-            looked = self._is_due(trainer) and (last or not self._metrics)
+            looked = self._is_due(trainer) and (last or not self._metrics.values)
         if looked:
             self._look(trainer, pl_module, in_train_hook=False)
-        self._log(trainer, pl_module, looked=looked, closing=last)
+        self._metrics.log(trainer, pl_module, looked=looked, closing=last)
 
     def on_train_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
-        """Look here in epochs without a validation."""
+        """Look here in epochs without a validation. All ranks come here, so here they decide whether to stop."""
         looked = False
         with self._messages.harmless("planning a look"):
             looked = self._is_due(trainer)
         if looked:
             self._look(trainer, pl_module, in_train_hook=True)
-        self._log(trainer, pl_module, looked=looked, closing=True)
+        self._metrics.log(trainer, pl_module, looked=looked, closing=True)
+        self._stopper.decide(trainer)
 
     def on_fit_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Bring the film strips up to date and say what was lost, if anything."""
@@ -174,73 +202,31 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     def _find_layer(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> TargetLayer | None:
         """The layer, or ``None`` when the model cannot be explained. Raises for wrong arguments alone."""
         try:
-            with ExitStack() as stack:
-                changed = self._borrow(stack, pl_module, copied=None)
-                layer = self._observer.prepare(pl_module, facts.TrainerPrecision(trainer, pl_module))
-            self._fragile = tuple(changed)
-            return layer
+            return self._looker.find_layer(trainer, pl_module)
         except Exception as error:
             if _blames(error, "probes:") or (self._asked_for_layer and _blames(error, "target_layer:")):
                 raise
-            self._say_off(f"it cannot explain this model ({told(error)})")
+            self._messages.off(f"it cannot explain this model ({told(error)})")
             return None
 
     def _look(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, in_train_hook: bool) -> None:
         epoch = self._last_epoch = trainer.current_epoch
         self._messages.looks += 1
         try:
-            with ExitStack() as stack:
-                changed = self._borrow(stack, pl_module, copied=self._fragile)
-                record = self._observer.look(
-                    pl_module,
-                    facts.TrainerPrecision(trainer, pl_module),
-                    epoch=epoch,
-                    looks_left=facts.looks_left(trainer, self.every_n_epochs),
-                )
-            self._metrics |= metrics_of(record, name=self.name, slugs=self._reporter.slugs)
+            record, changed = self._looker.look(trainer, pl_module, every_n_epochs=self.every_n_epochs)
+            self._metrics.take(record, self._reporter.slugs)
         except Exception as error:
             self._messages.lost_look(epoch, error)
             return
         self.last_record = record
+        self._stopper.note(record)
         self._messages.forward_changes(changed)
         with self._messages.harmless("reporting a look"):
             self._reporter.publish(record, step=facts.logger_step(trainer, in_train_hook=in_train_hook))
 
-    def _borrow(
-        self, stack: ExitStack, pl_module: facts.LightningModule, *, copied: tuple[str, ...] | None
-    ) -> list[str]:
-        """At fit start all parameters are copied, to learn which ones the forward writes to; later only those are."""
-        changed = stack.enter_context(borrowed(pl_module, copied=copied))
-        stack.enter_context(facts.logging_off(pl_module))
-        return changed
-
-    def _log(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, looked: bool, closing: bool) -> None:
-        """Log once an epoch, the last values again if need be, and whenever a monitor would find nothing."""
-        with self._messages.harmless("logging metrics"):
-            if getattr(trainer, "barebones", False):  # where Lightning warns at every log
-                return
-            awaited = [n for n in facts.monitored_names(trainer) if n.startswith(f"{self.name}/")]
-            unseen = any(n not in trainer.callback_metrics for n in awaited)
-            if not (looked or unseen or (closing and self._last_logged_epoch != trainer.current_epoch)):
-                return
-            self._last_logged_epoch = trainer.current_epoch
-            self._stand_in_for(missing(awaited, self._metrics, name=self.name))
-            for key, value in {**self._stand_ins, **self._metrics}.items():
-                # Of batch size 1, because Lightning refuses to guess one in some trainings.
-                pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=False, prog_bar=False, batch_size=1)
-
-    def _stand_in_for(self, lacking: list[str]) -> None:
-        outside = float(1 - self.probes.coverage((1, 1)).mean())
-        self._stand_ins = {key: chance_level(key, chance_outside_mass=outside) for key in lacking}
-        if lacking:
-            self._messages.warn_once(
-                f"camdebug has no value for {', '.join(lacking)} but a monitor waits for it; it gets the chance level "
-                f"{list(self._stand_ins.values())} instead, so that the monitor does not end the training."
-            )
-
     # What people are told
 
-    def _opening_words(self, layer: TargetLayer, weights: str) -> str:
+    def _opening_words(self, layer: TargetLayer, weights: str, looks_left: int | None) -> str:
         testable = self._observer.testable_classes
         judged = (
             f"{len(testable)} of {len(self.probes.class_names)} classes can be judged"
@@ -251,11 +237,8 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             f"{self.name}: {len(self.probes)} probes of {len(self.probes.class_names)} classes, "
             f"{self._observer.method} on {layer.name} ({layer.reason}), {weights} weights, every "
             f"{self.every_n_epochs} epoch(s); {judged}; {len(self._reporter.logged)} probes are drawn. "
-            f"Probe set {self.probes.fingerprint[:12]}."
-        )
-
-    def _say_off(self, why: str) -> None:
-        self._messages.warn_once(f"camdebug is off in this run: {why}. Training goes on without it.")
+            f"Probe set {self.probes.fingerprint[:12]}. {self._observer.smallest_effect(looks_left)}"
+        ).rstrip()
 
     # State: primitives and tensors only, or the user's checkpoint could not be loaded with weights_only=True
 
@@ -270,9 +253,10 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             return {
                 "version": _VERSION,
                 "last_epoch": self._last_epoch,
-                "metrics": dict(self._metrics),
+                "metrics": dict(self._metrics.values),
                 "observer": self._observer.state_dict(),
                 "dashboard": self._reporter.state_dict(),
+                "alerts": self._reporter.rate.state_dict(),
             }
         return {}
 
@@ -282,18 +266,22 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             if state_dict["version"] != _VERSION:
                 raise ValueError(f"version: expected {_VERSION}, got {state_dict['version']!r}")
             last_epoch = int(state_dict["last_epoch"])
-            metrics = {str(k): float(v) for k, v in state_dict["metrics"].items() if math.isfinite(v)}
+            self._metrics.restore(state_dict["metrics"])
             self._observer.load_state_dict(state_dict["observer"])
         except Exception as error:
             self._forget()
             self._messages.warn_once(f"camdebug starts afresh, its state in the checkpoint is unusable: {told(error)}.")
             return
-        self._last_epoch, self._metrics = last_epoch, metrics
-        self._reporter.load_state_dict(state_dict.get("dashboard"))
+        self._last_epoch = last_epoch
+        self._reporter.load_state_dict(state_dict.get("dashboard"), state_dict.get("alerts"))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what Lightning hangs on callbacks."""
         return {k: v for k, v in vars(self).items() if k not in ("log", "log_dict")}
+
+
+def _uniform_outside(probes: ProbeSet) -> float:
+    return float(1 - probes.coverage((1, 1)).mean())
 
 
 def _blames(error: Exception, argument: str) -> bool:

@@ -61,6 +61,10 @@ class Messenger:
         """Warn unless the same was said before."""
         self._say_once(text, text)
 
+    def off(self, why: str) -> None:
+        """Say once that there will be no looks."""
+        self.warn_once(f"camdebug is off in this run: {why}. Training goes on without it.")
+
     def lost_look(self, epoch: int, error: Exception) -> None:
         """Report the first lost look with its cause, and count the others."""
         self._lost.append(epoch)

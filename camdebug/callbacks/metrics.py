@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from camdebug.measures.summary import over_classes
-from camdebug.records import EpochRecord, Level
+from camdebug.records import EpochRecord
 
 _MEASURES = (
     "outside_mass",
@@ -15,10 +15,14 @@ _MEASURES = (
     "log_density_ratio",
     "calibrated_log_density_ratio",
 )
+_COUNTED = ("watch", "suspect", "confirmed")
 
 
 def metrics_of(record: EpochRecord, *, name: str, slugs: Mapping[int, str]) -> dict[str, float]:
     """All finite scalars of a look. Over all: the mean over classes, each class counting alike.
+
+    ``swap_gap`` alone is the largest over classes, since one class that leans on its background is enough. It is
+    missing from looks that measure none.
 
     Args:
         record: the look.
@@ -29,19 +33,19 @@ def metrics_of(record: EpochRecord, *, name: str, slugs: Mapping[int, str]) -> d
     evidence = [c.value for c in record.contrasts if math.isfinite(c.value)]
     if evidence:
         values[f"{name}/background_evidence"] = sum(evidence) / len(evidence)
-    values[f"{name}/suspect_classes"] = _count(record, Level.SUSPECT)
-    values[f"{name}/watch_classes"] = _count(record, Level.WATCH)
+    gaps = {k: s.gap for s in record.swaps if math.isfinite(s.gap) for k in s.classes}
+    if gaps:
+        values[f"{name}/swap_gap"] = max(gaps.values())
+    for level in _COUNTED:
+        values[f"{name}/{level}_classes"] = sum(v.level.value == level for v in record.verdicts)
     values[f"{name}/seconds"] = record.seconds
     for scores, verdict in zip(record.classes, record.verdicts, strict=True):
         prefix = f"{name}/class/{slugs[scores.class_idx]}"
         values |= {f"{prefix}/{m}": getattr(scores, m) for m in _MEASURES}
-        values[f"{prefix}/background_evidence"] = verdict.background_evidence
+        values[f"{prefix}/background_evidence"] = verdict.background_evidence.present
+        values[f"{prefix}/swap_gap"] = gaps.get(scores.class_idx)
         values[f"{prefix}/recall"] = scores.recall
     return {key: float(value) for key, value in values.items() if value is not None and math.isfinite(value)}
-
-
-def _count(record: EpochRecord, level: Level) -> float:
-    return float(sum(v.level is level for v in record.verdicts))
 
 
 def chance_level(metric: str, *, chance_outside_mass: float) -> float:

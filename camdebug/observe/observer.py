@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,15 @@ from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.observe.backgrounds import Backgrounds, Findings
 from camdebug.observe.outlook import out_of_reach, smallest_effect
+from camdebug.observe.places import find_places
 from camdebug.probe.probe_set import ProbeSet
-from camdebug.records import EpochRecord, Heatmaps, SteadinessReport
+from camdebug.records import EpochRecord, Heatmaps, PlaceLock, SteadinessReport
 from camdebug.steadiness.check import Steadiness
 from camdebug.verdict.judge import Judge, Look
 from camdebug.verdict.learned import learned_classes
 from camdebug.verdict.run import run_verdict
+
+_Found = TypeVar("_Found")
 
 _FULL_CHECKS = (1, 6, 18, 41, 83)
 """Planned looks at which pictures are also shifted, relit and made noisy, which takes four passes; so the last one."""
@@ -106,7 +109,7 @@ class Observer:
         """Keep the maps of the initial weights, to compare later ones with. Call inside ``borrowed(model)``."""
         if not self._steadiness.remembers_initial:
             layer = self._layer_in(model, precision)
-            (maps,) = self._explain(model, layer, precision, [self.probes.labels])
+            (maps,) = self._within_memory(lambda: self._explain(model, layer, precision, [self.probes.labels]))
             self._steadiness.remember(maps)
 
     def look(self, model: nn.Module, precision: Precision, *, epoch: int, looks_left: int | None) -> EpochRecord:
@@ -118,9 +121,12 @@ class Observer:
             epoch: of the training.
             looks_left: planned looks, this one included; ``None`` when unknown.
         """
+        return self._within_memory(lambda: self._look(model, precision, epoch, looks_left))
+
+    def _within_memory(self, doing: Callable[[], _Found]) -> _Found:
         while True:
             try:
-                return self._look(model, precision, epoch, looks_left)
+                return doing()
             except torch.OutOfMemoryError:
                 if self._chunk_size == 1:
                     raise
@@ -142,7 +148,8 @@ class Observer:
         found = self._swapped(model, layer, precision, look)
         # Before the judge, which remembers the look: what fails up to here is as if it had not begun.
         steadiness = self._steady(model, layer, by_label, precision, found.look)
-        verdicts = self._judge.judge(found.look, classes, found.contrasts, found.swaps)
+        places = self._places_in(model, layer, by_label, precision, found.look)
+        verdicts = self._judge.judge(found.look, classes, found.contrasts, found.swaps, places)
         return EpochRecord(
             epoch=epoch,
             label_maps=by_label,
@@ -151,6 +158,7 @@ class Observer:
             classes=classes,
             contrasts=found.contrasts,
             swaps=found.swaps,
+            places=places,
             verdicts=verdicts,
             verdict=run_verdict(verdicts),
             right_against_wrong=right_against_wrong(scores, labels, by_label.correct, self.probes.class_names),
@@ -179,6 +187,16 @@ class Observer:
             chunk_size=self._chunk_size,
             boxes=self._boxes_on(label_maps.grid) if self.probes.annotated else None,
             full=look.decides and (look.looks_left == 1 or look.measured in _FULL_CHECKS),
+        )
+
+    def _places_in(
+        self, model: nn.Module, layer: TargetLayer, label_maps: Heatmaps, precision: Precision, look: Look
+    ) -> tuple[PlaceLock, ...]:
+        if not look.decides:
+            return ()
+        cover, chunk_size = self._boxes_on(label_maps.grid)[0], self._chunk_size
+        return find_places(
+            model, layer, self.probes, label_maps, cover, precision, seed=self._seed, chunk_size=chunk_size
         )
 
     def _swapped(self, model: nn.Module, layer: TargetLayer, precision: Precision, look: Look) -> Findings:

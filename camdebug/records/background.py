@@ -54,7 +54,7 @@ class BackgroundSwap:
         gap: mean over donor pairs of (probability of the object's class on the same-class background minus on the
             other-class one), in [-1, 1].
         standard_error: of that mean.
-        margin_gap: the same difference in margins, in logits.
+        margin_gap: the same difference in the margin over the other donor's class, in logits.
         margin_standard_error: of that mean.
         p_value: one-sided randomisation p-value of ``margin_gap`` against "the background's class does not matter".
         panel_gaps: ``gap`` on each of two disjoint panels of donor pairs.

@@ -19,7 +19,7 @@ class PlaceLock:
             probes"; paid for every place that was tried.
         place: in words, such as ``"the bottom right corner"``.
         box: its left, top, right and bottom as fractions of the picture; the whole picture for the border.
-        read: number of probes whose object, before and after rolling, leaves enough of the place free to be read.
+        read: number of probes whose object leaves enough of the place free to be read.
         locked: number of those with clearly more heat there than in their rolled picture.
         share: mean share of the heat at the place over the probes read, in [0, 1]; outside objects where these are
             known.

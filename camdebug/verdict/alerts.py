@@ -42,7 +42,7 @@ def alerts_of(
     Args:
         record: the look.
         cue_maps: the dashboard tag under which the cue map of a contrast is found.
-        name: of the monitor, first word of the titles.
+        name: of the monitor, first word of titles and texts.
         step: at which loggers book the look.
     """
     found, told = [], set[int]()
@@ -58,7 +58,7 @@ def alerts_of(
         found.append(
             Alert(
                 title=_title(name, named),
-                text=words.alert(named, scores, epoch=record.epoch, cue_map=tag),
+                text=words.alert(named, scores, epoch=record.epoch, cue_map=tag, name=name),
                 level=verdict.level,
                 classes=tuple(v.class_idx for v in alike),
                 class_names=tuple(v.name for v in alike),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Level, Severity
+from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Level, PlaceLock, Severity
 from camdebug.verdict import words
 from camdebug.verdict.budget import ErrorBudget
 from camdebug.verdict.confirm import confirm
@@ -17,8 +17,10 @@ from camdebug.verdict.screen import screen
 MIN_PROBES = 20
 """Fewer usable probes in a class: nothing is said about it."""
 
-CONFIRM_SHARE = 0.2
-"""Part of the error budget that is kept for confirmation."""
+CONFIRM_SHARE, PLACE_SHARE = 0.2, 0.2
+"""Parts of the error budget for confirmation and for heat at a fixed place; the contrast has the rest."""
+
+_PLACE_CLEARED = 0.05
 
 _VERSION = 2
 
@@ -52,19 +54,21 @@ class Judge:
     * *not measurable*: fewer than 20 usable probes, or too few donors in other classes.
     * *not learned yet*: recall at chance, or Youden's J not surely above 0.
     * *watch* and *suspect*: see :func:`camdebug.verdict.screen.screen`.
+    * *watch* also where heat is locked at a place (``camdebug.measures.place``), which needs no boxes.
     * *confirmed*: see :func:`camdebug.verdict.confirm.confirm`.
     * *no evidence*: none of these.
 
     Args:
         class_names: one name a class.
-        alpha: share of clean runs that may raise any alert for any class in any look: four fifths of it are spent on
-            the contrast at every look, one fifth on the swap at the planned looks.
+        alpha: share of clean runs that may raise any alert for any class in any look: three fifths of it are spent on
+            the contrast at every look, one fifth each on the swap and on places at the planned looks.
     """
 
     def __init__(self, class_names: Sequence[str], *, alpha: float = 0.05) -> None:
         self._names = tuple(class_names)
-        self._screening = ErrorBudget(alpha * (1 - CONFIRM_SHARE))
+        self._screening = ErrorBudget(alpha * (1 - CONFIRM_SHARE - PLACE_SHARE))
         self._confirming = ErrorBudget(alpha * CONFIRM_SHARE)
+        self._placing = ErrorBudget(alpha * PLACE_SHARE)
         self._plan = LookPlan()
         self._memory = [Memory() for _ in self._names]
 
@@ -108,6 +112,7 @@ class Judge:
         classes: Sequence[ClassScores],
         contrasts: Sequence[BackgroundContrast],
         swaps: Sequence[BackgroundSwap],
+        places: Sequence[PlaceLock] = (),
     ) -> tuple[ClassVerdict, ...]:
         """Verdicts of one look, in the order of the classes.
 
@@ -116,19 +121,27 @@ class Judge:
             classes: scores of every class.
             contrasts: one for each class that could be tested, or one for the pair.
             swaps: the same.
+            places: of classes whose heat was tested for a fixed place, at looks that decide.
         """
         screening = self.screen_threshold(tests=len(contrasts), looks_left=look.looks_left)
         confirming = self.confirm_threshold(tests=len(swaps), looks_left=look.looks_left, measured=look.measured)
+        left = self._plan.left(look.measured, looks_left=look.looks_left)
+        placing = self._placing.per_test(tests=len(places), looks_left=left)
         self._screening.spend(tests=len(contrasts), per_test=screening)
         if look.decides:
             self._confirming.spend(tests=len(swaps), per_test=confirming)
+            self._placing.spend(tests=len(places), per_test=placing)
         self._plan.book(look.measured, called=look.called)
         contrast_of = {k: c for c in contrasts for k in c.classes}
         swap_of = {k: s for s in swaps for k in s.classes}
+        place_of = {p.class_idx: p for p in places}
         verdicts = []
         for scores, memory in zip(classes, self._memory, strict=True):
             contrast, swap = contrast_of.get(scores.class_idx), swap_of.get(scores.class_idx)
-            verdicts.append(_Case(memory, scores, contrast, swap, look, screening, confirming).verdict())
+            place = place_of.get(scores.class_idx)
+            verdicts.append(
+                _Case(memory, scores, contrast, swap, place, look, screening, confirming, placing).verdict()
+            )
         return tuple(verdicts)
 
     def state_dict(self) -> dict[str, Any]:
@@ -137,6 +150,7 @@ class Judge:
             "version": _VERSION,
             "screening": [self._screening.spent, self._screening.looks_done],
             "confirming": [self._confirming.spent, self._confirming.looks_done],
+            "placing": [self._placing.spent, self._placing.looks_done],
             "plan": asdict(self._plan),
             "names": list(self._names),
             "memory": [asdict(m) for m in self._memory],
@@ -154,15 +168,20 @@ class Judge:
             memory = [Memory(**m) for m in state["memory"]]
             if len(memory) != len(self._names) or any(not Level(m.level) or not Level(m.screened) for m in memory):
                 raise ValueError("verdicts: the checkpoint's do not fit the classes")
-            screening, confirming = (
+            screening, confirming, placing = (
                 replace(budget, spent=float(state[name][0]), looks_done=int(state[name][1]))
-                for name, budget in (("screening", self._screening), ("confirming", self._confirming))
+                for name, budget in (
+                    ("screening", self._screening),
+                    ("confirming", self._confirming),
+                    ("placing", self._placing),
+                )
             )
             plan = LookPlan()
             plan.load(state["plan"])
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ValueError(f"verdicts: the checkpoint's cannot be read ({error!r})") from error
-        self._memory, self._screening, self._confirming, self._plan = memory, screening, confirming, plan
+        self._memory, self._plan = memory, plan
+        self._screening, self._confirming, self._placing = screening, confirming, placing
 
 
 @dataclass
@@ -173,13 +192,16 @@ class _Case:
     scores: ClassScores
     contrast: BackgroundContrast | None
     swap: BackgroundSwap | None
+    place: PlaceLock | None
     look: Look
     screening: float
     confirming: float
+    placing: float
 
     def verdict(self) -> ClassVerdict:
         before = Level(self.memory.level)
         level, reason, measured = self._level()
+        level, reason = self._with_place(level, reason)
         epoch, contrast, swap = self.look.epoch, *((self.contrast, self.swap) if measured else (None, None))
         self.memory.enter(level, epoch=epoch)
         evidence = self.memory.evidence(contrast.value if contrast else None, epoch=epoch)
@@ -229,6 +251,17 @@ class _Case:
         if level is raised and not self._raised_now(level):
             sentences.append("It was raised before and is not cleared yet.")
         return level, " ".join(sentences)
+
+    def _with_place(self, level: Level, reason: str) -> tuple[Level, str]:
+        """At least *watch* while heat is locked at a place; a planned look locks it and clears it."""
+        learned = self.look.learned.get(self.scores.class_idx, False)
+        if self.place is not None and self.look.decides and learned:
+            kept = self.memory.place is not None and self.place.p_value <= _PLACE_CLEARED
+            locked = self.place.p_value <= self.placing or kept
+            self.memory.place = words.placed(self.place, self.placing, epoch=self.look.epoch) if locked else None
+        if self.memory.place is None:
+            return level, reason
+        return (level if level.is_alert else Level.WATCH), f"{reason} {self.memory.place}"
 
     def _raised_now(self, level: Level) -> bool:
         """Whether this look alone would have raised the level."""

@@ -20,6 +20,7 @@ class Memory:
         quiet: looks running with one far below the threshold.
         confirmed: whether the swap has confirmed it, and it is not cleared.
         quiet_swaps: looks running with a swap gap far below the least one that counts.
+        place: the sentence on the place where its heat is locked, ``None`` when it is not.
         evidence_peak: largest background evidence so far.
         evidence_peak_epoch: its epoch.
         gap_peak: largest swap gap so far at a planned look; the others are too noisy for a maximum.
@@ -35,6 +36,7 @@ class Memory:
     quiet: int = 0
     confirmed: bool = False
     quiet_swaps: int = 0
+    place: str | None = None
     evidence_peak: float | None = None
     evidence_peak_epoch: int | None = None
     gap_peak: float | None = None

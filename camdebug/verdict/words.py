@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camdebug.numerals import number, percent
-from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Extent, Level, RunVerdict
+from camdebug.records import (
+    BackgroundContrast,
+    BackgroundSwap,
+    ClassScores,
+    ClassVerdict,
+    Extent,
+    Level,
+    PlaceLock,
+    RunVerdict,
+)
 
 LIMITS = (
     "*What this does not tell you.* No alert is not clean: cues inside the boxes, cues that the probes lack and cues "
@@ -82,7 +91,17 @@ def swapped(swap: BackgroundSwap, budget: float) -> str:
     )
 
 
-def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: str) -> str:
+def placed(place: PlaceLock, budget: float, *, epoch: int) -> str:
+    """Heat that stays at one place, with its chance level."""
+    return (
+        f"At epoch {epoch} {place.place} held more heat in {place.locked} of {place.read} pictures than when they are "
+        f"rolled round: {percent(place.share)} (rolled {percent(place.chance_share)}; p = {number(place.p_value)} of a "
+        f"budget of {number(budget)}). A tag, a logo, text or a frame may stand there; objects that always stand there "
+        "look the same."
+    )
+
+
+def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: str, name: str = "camdebug") -> str:
     """The alert of one class whose level has changed.
 
     Args:
@@ -90,10 +109,11 @@ def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: st
         scores: means of the class.
         epoch: of the look.
         cue_map: the dashboard tag of the class's cue map.
+        name: of the monitor.
     """
     severity = f", {verdict.severity.value}" if verdict.severity else ""
     level = f"{verdict.level.value.upper()}{severity}"
-    head = f"camdebug · epoch {epoch} · class `{verdict.name}`: {level}. {verdict.reason}"
+    head = f"{name} · epoch {epoch} · class `{verdict.name}`: {level}. {verdict.reason}"
     if not verdict.level.is_alert:
         return f"{head} It was {verdict.changed_from.value if verdict.changed_from else 'unknown'} before."
     parts = [head]

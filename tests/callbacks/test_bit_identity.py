@@ -226,15 +226,15 @@ def test_without_restoring_attributes_the_bits_differ(monkeypatch):
 
 
 def test_without_a_copy_of_the_weights_that_a_forward_writes_to_the_bits_differ(monkeypatch):
-    from camdebug.callbacks import cam_monitor
+    from camdebug.callbacks import looker
 
-    monkeypatch.setattr(cam_monitor, "borrowed", lambda model, copied: borrow.borrowed(model))
+    monkeypatch.setattr(looker, "borrowed", lambda model, copied: borrow.borrowed(model))
     case = CASES["weights rescaled in forward"]
     assert "weights.net.head.weight" in differences(run(case).state, run(case, monitor()).state)
 
 
 def test_with_eval_and_train_in_place_of_flags_the_bits_differ(monkeypatch):
-    from camdebug.callbacks import cam_monitor
+    from camdebug.callbacks import looker
 
     class Careless:
         def __init__(self, model, copied):
@@ -247,7 +247,7 @@ def test_with_eval_and_train_in_place_of_flags_the_bits_differ(monkeypatch):
         def __exit__(self, *error):
             self.model.train()
 
-    monkeypatch.setattr(cam_monitor, "borrowed", Careless)
+    monkeypatch.setattr(looker, "borrowed", Careless)
     case = CASES["no validation loader"]
     assert "buffer.net.norm1.running_mean" in differences(run(case).state, run(case, monitor()).state)
 

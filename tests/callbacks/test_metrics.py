@@ -7,6 +7,7 @@ import torch
 from small_training import CLASSES, Case, monitor, run
 
 from camdebug.callbacks.metrics import chance_level, metrics_of, missing
+from camdebug.records import BackgroundSwap, Level
 
 SLUGS = {k: f"kind-{k}" for k in range(CLASSES)}
 
@@ -24,7 +25,59 @@ def test_means_over_classes_and_values_of_each_class(record):
     assert metrics["camdebug/outside_mass"] == pytest.approx(sum(each) / CLASSES)
     assert [metrics[f"camdebug/class/kind-{k}/outside_mass"] for k in range(CLASSES)] == each
     assert metrics["camdebug/background_evidence"] == pytest.approx(sum(c.value for c in record.contrasts) / CLASSES)
-    assert metrics["camdebug/suspect_classes"] == metrics["camdebug/watch_classes"] == 0.0
+    assert metrics["camdebug/swap_gap"] == max(s.gap for s in record.swaps)
+
+
+def swap(*classes, gap):
+    nothing = torch.zeros(0)
+    return BackgroundSwap(
+        classes=classes,
+        counts=(20,) * len(classes),
+        gap=gap,
+        standard_error=0.1,
+        margin_gap=gap,
+        margin_standard_error=0.1,
+        p_value=0.5,
+        panel_gaps=(gap, gap),
+        panel_p_values=(0.5, 0.5),
+        recipients=nothing.long(),
+        falls=nothing.double(),
+        decides=True,
+    )
+
+
+def with_swaps(record, *swaps):
+    return metrics_of(replace(record, swaps=swaps), name="camdebug", slugs=SLUGS)
+
+
+def test_the_swap_gap_is_that_of_the_worst_class_and_each_class_has_its_own(record):
+    metrics = with_swaps(record, swap(0, gap=-0.1), swap(1, gap=0.3), swap(2, gap=float("nan")))
+    assert metrics["camdebug/swap_gap"] == 0.3
+    gaps = {key: value for key, value in metrics.items() if key.endswith("/swap_gap")}
+    assert gaps == {
+        "camdebug/swap_gap": 0.3,
+        "camdebug/class/kind-0/swap_gap": -0.1,
+        "camdebug/class/kind-1/swap_gap": 0.3,
+    }
+
+
+def test_both_classes_of_a_pair_have_its_swap_gap(record):
+    metrics = with_swaps(record, swap(0, 1, gap=0.25))
+    keys = ("swap_gap", "class/kind-0/swap_gap", "class/kind-1/swap_gap")
+    assert [metrics[f"camdebug/{key}"] for key in keys] == [0.25] * 3
+
+
+@pytest.mark.parametrize("swaps", [[], [swap(0, gap=float("nan"))]])
+def test_without_a_finite_swap_there_is_no_swap_gap(record, swaps):
+    assert not any(key.endswith("swap_gap") for key in with_swaps(record, *swaps))
+
+
+@pytest.mark.parametrize("level", [Level.WATCH, Level.SUSPECT, Level.CONFIRMED])
+def test_classes_are_counted_by_level(record, level):
+    raised = [replace(v, level=level) for v in record.verdicts[:3]]
+    metrics = metrics_of(replace(record, verdicts=(*raised, record.verdicts[3])), name="camdebug", slugs=SLUGS)
+    counts = {k: metrics[f"camdebug/{k.value}_classes"] for k in (Level.WATCH, Level.SUSPECT, Level.CONFIRMED)}
+    assert counts == {k: 3.0 if k is level else 0.0 for k in counts}
 
 
 def test_a_class_without_finite_evidence_does_not_hide_the_others(record):
@@ -51,6 +104,9 @@ def test_what_cannot_be_measured_has_no_metric(record):
         ("camdebug/outside_lift", 1.0),
         ("camdebug/log_density_ratio", 0.0),
         ("camdebug/suspect_classes", 0.0),
+        ("camdebug/confirmed_classes", 0.0),
+        ("camdebug/swap_gap", 0.0),
+        ("camdebug/class/cat/swap_gap", 0.0),
     ],
 )
 def test_chance_levels(metric, level):

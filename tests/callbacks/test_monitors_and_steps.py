@@ -22,7 +22,10 @@ from small_training import (
     trainer,
     val_loader,
 )
+from staging import staged
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from camdebug.records import Level
 
 KEY = "camdebug/outside_mass"
 
@@ -66,6 +69,43 @@ def test_monitoring_callbacks_find_the_metric_from_the_first_epoch_on(tmp_path, 
     assert float(stopper.best_score) == min(values)
     assert sorted(float(v) for v in best.best_k_models.values()) == sorted(values)
     assert values[-1] == pytest.approx(sum(c.outside_mass for c in watching.last_record.classes) / CLASSES)
+
+
+@pytest.mark.parametrize("monitor_first", [True, False])
+def test_callbacks_that_monitor_swaps_and_confirmed_classes_find_them_from_the_first_epoch_on(tmp_path, monitor_first):
+    story = [Level.NO_EVIDENCE, [Level.CONFIRMED] * 2 + [Level.WATCH] * 2, Level.NO_EVIDENCE]
+    watching, memory = staged(monitor(), story), Memory()
+    stopper = EarlyStopping("camdebug/swap_gap", patience=9, check_finite=True, strict=True)
+    best = ModelCheckpoint(tmp_path, monitor="camdebug/confirmed_classes", save_top_k=-1)
+    callbacks = [watching, stopper, best] if monitor_first else [stopper, best, watching]
+
+    _, said = fit(callbacks, enable_checkpointing=True, logger=memory)
+
+    gaps = [value for _, value in memory.of("camdebug/swap_gap")]
+    assert len(gaps) == 3
+    assert float(stopper.best_score) == min(gaps)
+    assert gaps[-1] == pytest.approx(max(s.gap for s in watching.last_record.swaps))
+    assert [value for _, value in memory.of("camdebug/confirmed_classes")] == [0.0, 2.0, 0.0]
+    assert sorted(float(v) for v in best.best_k_models.values()) == [0.0, 0.0, 2.0]
+    assert all("epoch 1" in text or "epoch 2" in text for text in said)
+
+
+@pytest.mark.parametrize("monitor_first", [True, False])
+def test_early_stopping_ends_a_training_at_a_swap_gap(monitor_first):
+    stopper = EarlyStopping("camdebug/swap_gap", mode="max", patience=9, stopping_threshold=-1.0)
+    callbacks = [monitor(), stopper] if monitor_first else [stopper, monitor()]
+    fitted, said = fit(callbacks, max_epochs=9)
+    assert (fitted.current_epoch, said) == (1, [])
+
+
+def test_a_swap_gap_that_is_never_measured_stands_at_chance():
+    memory = Memory()
+    watching = monitor(contrast=False)
+    fitted, said = fit([watching, EarlyStopping("camdebug/swap_gap", patience=9)], logger=memory)
+    assert fitted.current_epoch == 3
+    assert [value for _, value in memory.of("camdebug/swap_gap")] == [0.0] * 3
+    assert len(said) == 1
+    assert "camdebug has no value for camdebug/swap_gap but a monitor waits for it" in said[0]
 
 
 def test_early_stopping_stops_at_the_metric(tmp_path):

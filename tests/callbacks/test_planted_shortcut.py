@@ -4,13 +4,13 @@ import warnings
 
 import pytest
 import torch
-import wandb
 import wandb_reader
 from PIL import Image
 from small_training import ours, seed, trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import wandb
 from camdebug import CAMMonitor, Level, ProbeSet
 from camdebug.callbacks.messages import ShortcutWarning
 from camdebug.demo.data import CLASS_NAMES, CLASSES, boxes_of, draw_scenes, draw_tags, paint
@@ -75,12 +75,15 @@ def planted(tmp_path_factory):
 
 def test_a_planted_shortcut_raises_the_alert(planted):
     watching, fitted, told, _ = planted
-    suspects = [v.name for v in watching.last_record.verdicts if v.level is Level.SUSPECT]
-    assert suspects
-    assert float(fitted.callback_metrics["camdebug/suspect_classes"]) == len(suspects)
-    assert float(fitted.callback_metrics["camdebug/background_evidence"]) > 0
-    for name in suspects:  # once for each change of state
-        assert sum(f"`{name}`: SUSPECT" in text for text in told) == 1
+    verdicts, metrics = watching.last_record.verdicts, fitted.callback_metrics
+    confirmed = [v.name for v in verdicts if v.level is Level.CONFIRMED]
+    assert confirmed
+    assert float(metrics["camdebug/confirmed_classes"]) == len(confirmed)
+    assert float(metrics["camdebug/swap_gap"]) == pytest.approx(max(v.swap_gap.present for v in verdicts))
+    assert float(metrics["camdebug/background_evidence"]) > 0
+    for name in confirmed:  # once for each change of state
+        assert sum(f"`{name}`: CONFIRMED" in text for text in told) == 1
+        assert sum(f"`{name}`: SUSPECT" in text for text in told) <= 1
         assert sum(f"`{name}`: WATCH" in text for text in told) <= 1
 
 
@@ -95,8 +98,8 @@ def test_its_wandb_run_holds_pictures_verdicts_scalars_and_alerts_at_lightnings_
     assert all(steps == steps_of["val/accuracy"] for steps in steps_of.values()), steps_of
     verdicts = [row["camdebug/verdict"] for row in rows if "camdebug/verdict" in row]
     page = next(folder.rglob(verdicts[-1]["path"])).read_text(encoding="utf-8")
-    assert "the background seems to matter" in page
-    assert "<td>suspect</td>" in page
+    assert "the background matters for" in page
+    assert "<td>confirmed (" in page
     last = next(row["camdebug/probe"] for row in reversed(rows) if "camdebug/probe" in row)
     assert last["count"] == 16
     with Image.open(next(folder.rglob(last["filenames"][0]))) as picture:

@@ -5,7 +5,19 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from small_training import Memory, Mixin, Module, Spy, Stream, monitor, ours, train_loader, trainer, val_loader
+from small_training import (
+    Memory,
+    Mixin,
+    Module,
+    Spy,
+    Stream,
+    looks_taken,
+    monitor,
+    ours,
+    train_loader,
+    trainer,
+    val_loader,
+)
 from torch.utils.data import DataLoader
 
 from camdebug.callbacks import trainer_facts as facts
@@ -101,7 +113,7 @@ def test_a_second_training_starts_afresh():
             trainer(max_epochs=2, callbacks=[watching, spy]).fit(Module(), train_loader(), val_loader())
         assert said == []
         assert [epoch for epoch, *_ in spy.looks] == [0, 1]
-        assert watching.state_dict()["observer"]["judge"]["looks_done"] == 2
+        assert looks_taken(watching.state_dict()) == 2
 
 
 def test_a_training_that_is_continued_goes_on():
@@ -113,7 +125,7 @@ def test_a_training_that_is_continued_goes_on():
         fitted.fit_loop.max_epochs = 3
         fitted.fit(model, train_loader(), val_loader())
     assert [epoch for epoch, *_ in spy.looks] == [0, 1, 2]
-    assert watching.state_dict()["observer"]["judge"]["looks_done"] == 3
+    assert looks_taken(watching.state_dict()) == 3
 
 
 def test_a_monitor_that_was_off_is_not_off_in_the_next_training():

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, Extent, Level, Severity
+from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, Extent, Level, PlaceLock, Severity
 from camdebug.verdict.confirm import confirm
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.memory import Memory
@@ -75,13 +75,18 @@ def _contrast(k, p):
     return BackgroundContrast((k,), (40,), 1.0, 0.5, p, torch.arange(40), torch.zeros(40).double(), torch.zeros(2, 2))
 
 
+def _place(k, p):
+    box = (0.75, 0.75, 1.0, 1.0)
+    return PlaceLock(k, 40, 0, p, "the bottom right corner", box, 40, 31, 0.34, 0.05, torch.zeros(4, 4))
+
+
 class Run:
     """Twenty looks, three classes; only the first class has anything to show."""
 
     def __init__(self, looks=20, **options):
         self.judge, self.looks, self.epoch = Judge([f"class {k}" for k in range(3)], **options), looks, 0
 
-    def look(self, *, p=0.5, swap_p=0.5, gap=0.0, learned=LEARNED):
+    def look(self, *, p=0.5, swap_p=0.5, gap=0.0, place_p=0.5, learned=LEARNED):
         classes = [_scores(k) for k in range(3)]
         contrasts = [_contrast(0, p), _contrast(1, 0.5), _contrast(2, 0.5)]
         left = self.looks - self.epoch
@@ -90,7 +95,8 @@ class Run:
         swaps = [_swap(0, gap, swap_p, decides=look.decides)] + [
             _swap(k, 0.0, 0.5, panel_p=(0.5, 0.5), decides=look.decides) for k in (1, 2)
         ]
-        verdicts = self.judge.judge(look, classes, contrasts, swaps)
+        places = [_place(k, place_p if k == 0 else 0.5) for k in range(3)] if look.decides else []
+        verdicts = self.judge.judge(look, classes, contrasts, swaps, places)
         self.epoch += 1
         return look, verdicts
 
@@ -119,7 +125,7 @@ def test_a_run_never_spends_more_than_alpha(calls):
         confirming = run.judge.confirm_threshold(tests=3, looks_left=20 - epoch, measured=measured)
         screening = run.judge.screen_threshold(tests=3, looks_left=20 - epoch)
         look, _ = run.look(p=1e-9 if calls else 0.5)
-        spent += 3 * screening + 3 * confirming * look.decides
+        spent += 3 * screening + 2 * 3 * confirming * look.decides  # the swap's part, and as much for places
     assert 0.045 < spent <= 0.05 + 1e-12
 
 
@@ -184,6 +190,44 @@ def test_a_swap_that_does_not_decide_says_so():
     for _ in range(5):
         _, verdicts = run.look(gap=0.05)
     assert "no planned look, nothing is concluded from it" in verdicts[0].reason
+
+
+def test_heat_at_a_fixed_place_is_a_watch_until_a_planned_look_no_longer_finds_it():
+    run, share = Run(), 0.01 / (3 * 12)
+    _, quiet = run.look(place_p=1.01 * share)
+    assert quiet[0].level is Level.NO_EVIDENCE
+    seen = [run.look(place_p=p)[1] for p in (0.9 * share, 0.04, 0.9, 0.9, 0.9)]  # epoch 4 is not planned
+    assert [v[0].level for v in seen] == [Level.WATCH] * 2 + [Level.NO_EVIDENCE] * 3
+    assert "At epoch 1 the bottom right corner held more heat in 31 of 40 pictures" in seen[0][0].reason
+    assert "34 % (rolled 5 %" in seen[0][0].reason
+    assert [v.level for v in seen[0][1:]] == [Level.NO_EVIDENCE] * 2
+
+
+def test_between_planned_looks_a_place_stays_on_watch():
+    run = Run()
+    for _ in range(4):
+        run.look(place_p=1e-9)
+    look, verdicts = run.look()
+    assert not look.decides
+    assert verdicts[0].level is Level.WATCH
+
+
+def test_a_place_is_watched_without_boxes_but_not_before_the_class_is_learned():
+    for learned, expected in ((True, Level.WATCH), (False, Level.NOT_MEASURABLE)):
+        judge = Judge(["only"])
+        judge._plan.measured = 1
+        look = judge.begin([_scores(0)], {0: True}, epoch=0, looks_left=5)
+        look = dataclasses.replace(look, learned={0: learned}, decides=True)
+        (verdict,) = judge.judge(look, [_scores(0)], [], [], [_place(0, 1e-9)])
+        assert verdict.level is expected
+        assert verdict.reason.startswith("Its background was not tested")
+
+
+def test_a_place_takes_nothing_from_a_higher_level():
+    run = Run()
+    _, verdicts = run.look(p=1e-9, swap_p=1e-9, gap=0.3, place_p=1e-9)
+    assert verdicts[0].level is Level.CONFIRMED
+    assert "the bottom right corner" in verdicts[0].reason
 
 
 def test_state_goes_on_in_another_judge():

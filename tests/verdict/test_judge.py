@@ -55,7 +55,7 @@ def test_a_pause_between_two_loud_looks_keeps_it_a_watch():
 
 
 def test_the_share_of_the_budget_decides():
-    share = 0.8 * 0.05 / (3 * 10)
+    share = 0.6 * 0.05 / (3 * 10)
     assert _look(_judge(), [(3.0, share * 0.99), QUIET, QUIET], epoch=0)[0].level is Level.WATCH
     assert _look(_judge(), [(3.0, share * 1.01), QUIET, QUIET], epoch=0)[0].level is Level.NO_EVIDENCE
 
@@ -97,7 +97,7 @@ def test_a_value_above_half_the_threshold_does_not_count_as_quiet():
     judge = _judge()
     for epoch in (0, 1):
         _look(judge, [LOUD, QUIET, QUIET], epoch=epoch)
-    half = 0.5 * 3.0 / 2  # standard error times half the normal quantile at .8/600
+    half = 0.5 * 3.09 / 2  # standard error times half the normal quantile at .6/600
     above = [_look(judge, [(half + 0.02, 0.1), QUIET, QUIET], epoch=2 + i)[0].level for i in range(5)]
     below = [_look(judge, [(half - 0.02, 0.1), QUIET, QUIET], epoch=7 + i)[0].level for i in range(3)]
     assert above == [Level.SUSPECT] * 5

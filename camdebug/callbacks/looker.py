@@ -1,0 +1,76 @@
+"""One look at the model of a Trainer: it is lent to the observer and put back as it was."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from camdebug.callbacks import trainer_facts as facts
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.layers import TargetLayer
+from camdebug.observe import Observer
+from camdebug.records import EpochRecord
+
+
+class Looker:
+    """Lends the model to the observer. Whatever is raised here, the model is as it was.
+
+    Args:
+        observer: looks at it.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.forget()
+
+    def forget(self) -> None:
+        """A new run begins."""
+        self._fragile: tuple[str, ...] = ()
+
+    def find_layer(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> TargetLayer:
+        """Find the layer to explain.
+
+        Raises:
+            TypeError, ValueError: naming the argument that does not fit the model.
+            Exception: whatever the model raises when it cannot be explained.
+        """
+        with ExitStack() as stack:
+            changed = self._borrow(stack, pl_module, copied=None)
+            layer = self._observer.prepare(pl_module, facts.TrainerPrecision(trainer, pl_module))
+        self._fragile = tuple(changed)
+        return layer
+
+    def remember_initial(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
+        """Keep the maps of the initial weights.
+
+        Raises:
+            Exception: whatever the model or the Trainer raises.
+        """
+        with ExitStack() as stack:
+            self._borrow(stack, pl_module, copied=self._fragile)
+            self._observer.remember_initial(pl_module, facts.TrainerPrecision(trainer, pl_module))
+
+    def look(
+        self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, every_n_epochs: int
+    ) -> tuple[EpochRecord, list[str]]:
+        """What is seen, and the names of what the model's forward has changed (and the look has put back).
+
+        Raises:
+            Exception: whatever the model or the Trainer raises.
+        """
+        with ExitStack() as stack:
+            changed = self._borrow(stack, pl_module, copied=self._fragile)
+            record = self._observer.look(
+                pl_module,
+                facts.TrainerPrecision(trainer, pl_module),
+                epoch=trainer.current_epoch,
+                looks_left=facts.looks_left(trainer, every_n_epochs),
+            )
+        return record, changed
+
+    def _borrow(
+        self, stack: ExitStack, pl_module: facts.LightningModule, *, copied: tuple[str, ...] | None
+    ) -> list[str]:
+        """At fit start all parameters are copied, to learn which ones the forward writes to; later only those are."""
+        changed = stack.enter_context(borrowed(pl_module, copied=copied))
+        stack.enter_context(facts.logging_off(pl_module))
+        return changed

@@ -1,0 +1,77 @@
+"""The scalars of looks, handed to Lightning in time for whoever waits for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from camdebug.callbacks import trainer_facts as facts
+from camdebug.callbacks.messages import Messenger
+from camdebug.callbacks.metrics import chance_level, metrics_of, missing
+from camdebug.records import EpochRecord
+
+
+class MetricLog:
+    """Remembers the last value of every metric and logs it once an epoch. Nothing here raises but :meth:`take`.
+
+    Args:
+        name: first part of every metric name.
+        chance_outside_mass: the share of heat outside the boxes if heat ignored them.
+        messages: says what went wrong.
+
+    Attributes:
+        values: the last value of each metric.
+    """
+
+    def __init__(self, *, name: str, chance_outside_mass: float, messages: Messenger) -> None:
+        self._name, self._chance, self._messages = name, chance_outside_mass, messages
+        self.forget()
+
+    def forget(self) -> None:
+        """A new run begins."""
+        self.values: dict[str, float] = {}
+        self._stand_ins: dict[str, float] = {}
+        self._last_epoch = -1
+
+    def take(self, record: EpochRecord, slugs: Mapping[int, str]) -> None:
+        """Take the scalars of a look; what it could not measure keeps its last value."""
+        self.values |= metrics_of(record, name=self._name, slugs=slugs)
+
+    def restore(self, values: Mapping[Any, Any]) -> None:
+        """Go on with the values of a checkpoint, as far as they are finite.
+
+        Raises:
+            TypeError, ValueError: when they are no numbers.
+        """
+        self.values = {str(key): float(value) for key, value in values.items() if math.isfinite(value)}
+
+    def log(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, looked: bool, closing: bool) -> None:
+        """Log once an epoch, the last values again if need be, and whenever a monitor would find nothing.
+
+        Args:
+            trainer: that fits.
+            pl_module: logs.
+            looked: there are new values.
+            closing: this is the last chance in this epoch.
+        """
+        with self._messages.harmless("logging metrics"):
+            if getattr(trainer, "barebones", False):  # where Lightning warns at every log
+                return
+            awaited = [n for n in facts.monitored_names(trainer) if n.startswith(f"{self._name}/")]
+            unseen = any(n not in trainer.callback_metrics for n in awaited)
+            if not (looked or unseen or (closing and self._last_epoch != trainer.current_epoch)):
+                return
+            self._last_epoch = trainer.current_epoch
+            self._stand_in_for(missing(awaited, self.values, name=self._name))
+            for key, value in {**self._stand_ins, **self.values}.items():
+                # Of batch size 1, because Lightning refuses to guess one in some trainings.
+                pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=False, prog_bar=False, batch_size=1)
+
+    def _stand_in_for(self, lacking: list[str]) -> None:
+        self._stand_ins = {key: chance_level(key, chance_outside_mass=self._chance) for key in lacking}
+        if lacking:
+            self._messages.warn_once(
+                f"camdebug has no value for {', '.join(lacking)} but a monitor waits for it; it gets the chance level "
+                f"{list(self._stand_ins.values())} instead, so that the monitor does not end the training."
+            )
