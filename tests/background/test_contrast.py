@@ -27,12 +27,24 @@ def test_the_margin_is_the_logit_minus_that_of_the_other_donors_class():
     assert margin(logits, torch.tensor([1, 0]), torch.tensor([2, 1])).tolist() == [3.0, 0.25]
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
-def test_sign_flip_p_values_agree_with_full_enumeration(shift):
-    values = np.random.default_rng(int(10 * shift)).normal(shift, 1, 10)
-    found = sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-4, seed=0)
-    exact = _exact_p(values)
-    assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 999) + 2e-3)
+@pytest.mark.parametrize("count", [1, 2, 7, 12])
+@pytest.mark.parametrize("shift", [-0.5, 0.0, 0.3, 1.0])
+def test_p_values_of_few_are_those_of_full_enumeration(shift, count):
+    values = np.random.default_rng(int(10 * shift) + 50).normal(shift, 1, count)
+    assert sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-4, seed=0) == pytest.approx(_exact_p(values))
+    whole = np.round(values)  # with ties
+    assert sign_flip_p_value(torch.from_numpy(whole), smallest_p=1e-4, seed=0) == pytest.approx(_exact_p(whole))
+
+
+@pytest.mark.parametrize("count", [36, 60])
+@pytest.mark.parametrize("mean", [0.0, 0.25, 0.4])
+def test_p_values_of_many_agree_with_plain_flips(count, mean):
+    values = np.random.default_rng(3).normal(mean, 1, count)
+    found = sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-9, seed=0)
+    signs = np.random.default_rng(9).integers(0, 2, size=(100_000, count)) * 2.0 - 1
+    expected = (signs @ values >= values.sum() - 1e-9).mean()
+    draws = 999 if count > 40 or expected > 0.02 else 100_000
+    assert found == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / draws) + 2 / draws)
 
 
 def test_beyond_what_flips_resolve_a_bound_of_the_exact_value_is_taken():
