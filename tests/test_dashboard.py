@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from camdebug import dashboard as dashboard_module
 from camdebug.dashboard import Dashboard, strips_due
+from camdebug.dashboard import board as dashboard_module
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import (
     BackgroundContrast,
@@ -16,6 +16,7 @@ from camdebug.records import (
     Heatmaps,
     Level,
     LocalisationScores,
+    PlaceLock,
     RunVerdict,
     Validity,
 )
@@ -398,3 +399,18 @@ def test_probe_records_are_left_as_they_were():
     before = dataclasses.replace(look.label_maps, maps=look.label_maps.maps.clone())
     Dashboard(probes, [0, 1], [Recorder()]).publish(look, step=0, verdict_text="")
     assert torch.equal(before.maps, look.label_maps.maps)
+
+
+def test_the_place_where_heat_is_locked_is_drawn_with_its_numbers():
+    probes, sink = probe_set(), Recorder()
+    place = PlaceLock(0, 20, 0, 1e-6, "the bottom right corner", (0.75, 0.75, 1.0, 1.0), 20, 18, 0.34, 0.05, None)
+    locked = dataclasses.replace(verdict(Level.WATCH, Level.NO_EVIDENCE), locked_place=True)
+    look = dataclasses.replace(record(probes, 0, verdicts=[locked]), places=(place,))
+    Dashboard(probes, [0], [sink]).publish(look, step=0, verdict_text="")
+    (picture,) = [p for _, p in sink.shown if p.tag.startswith("camdebug/place/")]
+    for part in ("heat at a fixed place", "the bottom right corner: 34 % of the heat, rolled round 5 %"):
+        assert part in picture.caption
+    unlocked = dataclasses.replace(look, verdicts=(dataclasses.replace(locked, locked_place=False),))
+    other = Recorder()
+    Dashboard(probes, [0], [other]).publish(unlocked, step=0, verdict_text="")
+    assert not other.tags("place")

@@ -11,7 +11,7 @@ from camdebug.callbacks.alert_rate import AlertRate
 from camdebug.callbacks.messages import Messenger, ShortcutWarning
 from camdebug.callbacks.on_alert import OnAlert
 from camdebug.cam.layers import TargetLayer
-from camdebug.dashboard import Dashboard, cue_map_tag
+from camdebug.dashboard import Dashboard, cue_map_tag, place_tag
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
 from camdebug.render.choice import choose_logged
@@ -90,8 +90,10 @@ class Reporter:
             with self._messages.harmless("logging a look"), preserved_rng():
                 self._dashboard.publish(record, step=step, verdict_text=self._verdict_text(record))
         with self._messages.harmless("alerting"), preserved_rng():
-            tag = partial(cue_map_tag, prefix=self._name, slugs=tuple(self.slugs.values()))
-            for alert in self.rate.limited(alerts_of(record, tag, name=self._name, step=step)):
+            cue, place = (
+                partial(tag, prefix=self._name, slugs=tuple(self.slugs.values())) for tag in (cue_map_tag, place_tag)
+            )
+            for alert in self.rate.limited(alerts_of(record, cue, place, name=self._name, step=step)):
                 self._alert(alert)
         self._tell_problems()
 

@@ -78,6 +78,7 @@ class ClassVerdict:
         swap_gap: fall in probability when the background is swapped, chance 0.
         p_value: of the contrast of background evidence, ``None`` when it was not tested.
         budget: share of the error rate that this test may spend, ``None`` when it was not tested.
+        locked_place: its heat was locked at a place of the picture when that was last tested.
         worst_probes: indices of the probes that depend most on their background.
         changed_from: the level before, when it has changed at this look.
     """
@@ -93,6 +94,7 @@ class ClassVerdict:
     swap_gap: Extent = Extent()
     p_value: float | None = None
     budget: float | None = None
+    locked_place: bool = False
     worst_probes: tuple[int, ...] = ()
     changed_from: Level | None = None
 

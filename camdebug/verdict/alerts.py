@@ -35,13 +35,19 @@ class Alert:
 
 
 def alerts_of(
-    record: EpochRecord, cue_maps: Callable[[BackgroundContrast], str], *, name: str = "camdebug", step: int = 0
+    record: EpochRecord,
+    cue_maps: Callable[[BackgroundContrast], str],
+    place_maps: Callable[[int], str],
+    *,
+    name: str = "camdebug",
+    step: int = 0,
 ) -> list[Alert]:
     """Alerts of a look: a class that enters or leaves *watch* or worse; one for both classes of a pair.
 
     Args:
         record: the look.
         cue_maps: the dashboard tag under which the cue map of a contrast is found.
+        place_maps: the tag of the map of the place where the heat of a class is locked.
         name: of the monitor, first word of titles and texts.
         step: at which loggers book the look.
     """
@@ -54,11 +60,12 @@ def alerts_of(
         alike = _alike(verdict, contrast, record)
         named = _named_as_pair(verdict, alike) if contrast is not None and contrast.is_pair else verdict
         scores = next(c for c in record.classes if c.class_idx == verdict.class_idx)
-        tag = cue_maps(contrast) if contrast is not None else ""
+        tags = [place_maps(verdict.class_idx)] if verdict.locked_place else []
+        tags += [cue_maps(contrast)] if contrast is not None else []
         found.append(
             Alert(
                 title=_title(name, named),
-                text=words.alert(named, scores, epoch=record.epoch, cue_map=tag, name=name),
+                text=words.alert(named, scores, epoch=record.epoch, maps=tags, name=name),
                 level=verdict.level,
                 classes=tuple(v.class_idx for v in alike),
                 class_names=tuple(v.name for v in alike),

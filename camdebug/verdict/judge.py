@@ -216,6 +216,7 @@ class _Case:
             severity=Severity.of(self.memory.decided_gap or 0.0) if level is Level.CONFIRMED else None,
             background_evidence=evidence,
             swap_gap=gap,
+            locked_place=self.memory.place is not None,
             changed_from=before if before is not level else None,
         )
         if contrast is None:

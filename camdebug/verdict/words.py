@@ -101,14 +101,16 @@ def placed(place: PlaceLock, budget: float, *, epoch: int) -> str:
     )
 
 
-def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: str, name: str = "camdebug") -> str:
+def alert(
+    verdict: ClassVerdict, scores: ClassScores, *, epoch: int, maps: Sequence[str], name: str = "camdebug"
+) -> str:
     """The alert of one class whose level has changed.
 
     Args:
         verdict: the new verdict.
         scores: means of the class.
         epoch: of the look.
-        cue_map: the dashboard tag of the class's cue map.
+        maps: dashboard tags of the maps that show where its cue sits.
         name: of the monitor.
     """
     severity = f", {verdict.severity.value}" if verdict.severity else ""
@@ -124,7 +126,7 @@ def alert(verdict: ClassVerdict, scores: ClassScores, *, epoch: int, cue_map: st
     if verdict.worst_probes:
         parts.append("Worst probes: " + ", ".join(f"#{i}" for i in verdict.worst_probes) + ".")
     parts.append(
-        f"Next: look at {cue_map} for where the cue sits, at the film strips for since when, and check "
+        f"Next: look at {' and '.join(maps)} for where the cue sits, at the film strips for since when, and check "
         "whether these backgrounds come with this class alone."
     )
     return " ".join(parts)

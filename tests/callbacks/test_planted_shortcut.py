@@ -4,13 +4,13 @@ import warnings
 
 import pytest
 import torch
+import wandb
 import wandb_reader
 from PIL import Image
 from small_training import ours, seed, trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import wandb
 from camdebug import CAMMonitor, Level, ProbeSet
 from camdebug.callbacks.messages import ShortcutWarning
 from camdebug.demo.data import CLASS_NAMES, CLASSES, boxes_of, draw_scenes, draw_tags, paint

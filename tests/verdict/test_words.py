@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -63,6 +65,10 @@ def _tag(contrast):
     return f"camdebug/cue_map/{contrast.classes}"
 
 
+def _place_tag(class_idx):
+    return f"camdebug/place/{class_idx}"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0, "0"), (0.84, "0.84"), (1.84, "1.8"), (12.4, "12"), (123.0, "123"), (0.00042, "0.00042"), (-0.031, "-0.031"),
@@ -82,7 +88,7 @@ def test_the_tested_sentence_has_value_chance_count_p_and_budget():
 
 def test_an_alert_names_class_numbers_worst_probes_and_what_to_do_next():
     record = _record([_verdict(0, "kangaroo", Level.SUSPECT, Level.WATCH)], [_contrast(0)])
-    (alert,) = alerts_of(record, _tag)
+    (alert,) = alerts_of(record, _tag, _place_tag)
     assert alert.title == "camdebug: kangaroo suspect"
     assert alert.text.startswith("camdebug · epoch 4 · class `kangaroo`: SUSPECT. Because.")
     for part in ("62 % (uniform = 84 %)", "#12, #33, #7", "camdebug/cue_map/(0,)"):
@@ -95,14 +101,14 @@ def test_only_changes_that_touch_an_alert_level_are_told_and_clearing_is():
         _verdict(1, "b", Level.NO_EVIDENCE, Level.NOT_LEARNED),
         _verdict(2, "c", Level.NO_EVIDENCE, Level.SUSPECT),
     ]
-    found = alerts_of(_record(verdicts, [_contrast(k) for k in range(3)]), _tag)
+    found = alerts_of(_record(verdicts, [_contrast(k) for k in range(3)]), _tag, _place_tag)
     assert [a.title for a in found] == ["camdebug: c no evidence"]
     assert found[0].text.endswith("It was suspect before.")
 
 
 def test_a_pair_gets_one_alert_that_names_both_classes():
     verdicts = [_verdict(k, n, Level.WATCH, Level.NO_EVIDENCE) for k, n in enumerate(("cat", "dog"))]
-    (alert,) = alerts_of(_record(verdicts, [_contrast(0, 1)]), _tag)
+    (alert,) = alerts_of(_record(verdicts, [_contrast(0, 1)]), _tag, _place_tag)
     assert "cat or dog" in alert.text
     assert "may sit on either" in alert.text
     assert "camdebug/cue_map/(0, 1)" in alert.text
@@ -111,7 +117,7 @@ def test_a_pair_gets_one_alert_that_names_both_classes():
 def test_titles_fit_a_notification_and_pipes_do_not_break_the_table():
     long = _verdict(0, "x" * 200 + "|y", Level.WATCH, Level.NO_EVIDENCE)
     record = _record([long], [_contrast(0)])
-    assert len(alerts_of(record, _tag)[0].title) < 64
+    assert len(alerts_of(record, _tag, _place_tag)[0].title) < 64
     row = next(
         line
         for line in _report(record.verdicts).splitlines()
@@ -164,7 +170,7 @@ def test_a_swap_at_an_unplanned_look_says_that_nothing_is_concluded():
 
 def test_a_confirmed_alert_says_how_severe_it_is():
     record = _record([_verdict(0, "kangaroo", Level.CONFIRMED, Level.SUSPECT)], [_contrast(0)])
-    (alert,) = alerts_of(record, _tag)
+    (alert,) = alerts_of(record, _tag, _place_tag)
     assert alert.text.startswith("camdebug · epoch 4 · class `kangaroo`: CONFIRMED, strong. Because.")
     report = _report(record.verdicts)
     assert report.splitlines()[0] == "**Epoch 4: the background matters for `kangaroo` (confirmed).**"
@@ -174,3 +180,11 @@ def test_a_confirmed_alert_says_how_severe_it_is():
 def test_the_limits_say_what_confirmed_means_and_what_no_alert_does_not():
     for part in ("No alert is not clean", "predictions depend on which class", "lower bound", "unseen in training"):
         assert part in words.LIMITS
+
+
+def test_an_alert_on_a_fixed_place_points_to_its_map_also_without_boxes():
+    locked = replace(_verdict(3, "cat", Level.WATCH, Level.NOT_MEASURABLE), locked_place=True)
+    (alert,) = alerts_of(_record([locked], []), _tag, _place_tag)
+    assert "Next: look at camdebug/place/3 for where the cue sits" in alert.text
+    (both,) = alerts_of(_record([locked], [_contrast(3)]), _tag, _place_tag)
+    assert "Next: look at camdebug/place/3 and camdebug/cue_map/(3,) for where" in both.text

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from camdebug.dashboard.class_maps import ClassMaps
 from camdebug.probe.probe_set import ProbeSet
-from camdebug.records import BackgroundContrast, EpochRecord
+from camdebug.records import EpochRecord
 from camdebug.render.colour import density
-from camdebug.render.cue_map import cue_scale, draw_cue_map, draw_mean_map, mean_box, mean_density, mean_picture
 from camdebug.render.film import Film, Shot
 from camdebug.render.filmstrip import draw_filmstrip
 from camdebug.render.overlay import draw_overlays
 from camdebug.render.picture import find_colours, to_pictures
-from camdebug.render.words import SCALE_NOTE, class_name, of_prediction, read, two_digits
+from camdebug.render.words import SCALE_NOTE, class_name, of_prediction, read
 from camdebug.sinks.base import Picture, PictureBox, Sink, unique_slugs
 from camdebug.sinks.broadcast import Broadcast
 
@@ -67,10 +67,9 @@ class Dashboard:
         self._colours = find_colours(probes.images, probes.mean, probes.std)
         self.colours = self._colours.sentence
         self._pictures = to_pictures(probes.images[self._logged], self._colours)
-        self._means: dict[tuple[int, ...], tuple[NDArray[np.uint8], torch.Tensor]] = {}
+        self._class_maps = ClassMaps(probes, self._colours, prefix=prefix, slugs=self._slugs, max_classes=max_classes)
         self._film = Film(len(self._logged))
         self._looks = 0
-        self._cue_scale = 0.0
         self._undrawn: EpochRecord | None = None
 
     def publish(self, record: EpochRecord, *, step: int, verdict_text: str, final: bool = False) -> None:
@@ -84,7 +83,7 @@ class Dashboard:
         """
         self._looks += 1
         self._film.append(self._shot(record))
-        self._cue_scale = cue_scale([c.cue_map for c in record.contrasts], self._cue_scale)
+        self._class_maps.see(record)
         self._sinks.text(f"{self._prefix}/verdict", verdict_text, step=step)
         self._log("overlays", lambda: self._overlays(record), step)
         if final or strips_due(self._looks) or _alert_changed(record):
@@ -112,7 +111,7 @@ class Dashboard:
             "fingerprint": self._probes.fingerprint,
             "logged": list(self._logged),
             "looks": self._looks,
-            "cue_scale": self._cue_scale,
+            "cue_scale": self._class_maps.scale,
             "film": self._film.state_dict(),
         }
 
@@ -131,7 +130,7 @@ class Dashboard:
         if not isinstance(looks, int) or not isinstance(scale, float) or not 0 <= scale < float("inf") or looks < 0:
             raise ValueError(f"dashboard state: expected looks and cue_scale, got {looks!r} and {scale!r}")
         self._film.load_state_dict(state.get("film"))
-        self._looks, self._cue_scale = looks, scale
+        self._looks, self._class_maps.scale = looks, scale
 
     def _log(self, what: str, draw: Callable[[], list[Picture]], step: int) -> None:
         if not len(self._sinks):
@@ -150,8 +149,9 @@ class Dashboard:
         self._undrawn = None
         self._log("film strips", self._strips, step)
         self._log("worst probes", lambda: self._worst(record), step)
-        self._log("cue maps", lambda: self._cue_maps(record), step)
-        self._log("mean maps", lambda: self._mean_maps(record), step)
+        self._log("cue maps", lambda: self._class_maps.cue_maps(record), step)
+        self._log("mean maps", lambda: self._class_maps.mean_maps(record), step)
+        self._log("places", lambda: self._class_maps.places(record), step)
 
     def _shot(self, record: EpochRecord) -> Shot:
         maps, scores, chosen = record.label_maps, record.scores, self._logged
@@ -217,54 +217,8 @@ class Dashboard:
             pictures.append(Picture(f"{self._prefix}/filmstrip/{self._probe_slug(index)}", strip, caption))
         return pictures
 
-    def _cue_maps(self, record: EpochRecord) -> list[Picture]:
-        shown = set(self._shown_classes(record))
-        return [self._cue_map(c, record.epoch) for c in record.contrasts if shown & set(c.classes)]
-
-    def _cue_map(self, contrast: BackgroundContrast, epoch: int) -> Picture:
-        name = " / ".join(class_name(self._probes.class_names, k) for k in contrast.classes)
-        picture, box = self._mean(contrast.classes)
-        p_value = "p < .001" if contrast.p_value < 1e-3 else f"p {two_digits(contrast.p_value)}"
-        owed = f"{two_digits(contrast.value, sign=True)} logits (chance 0), {p_value}"
-        note = f"owed to its backgrounds at epoch {epoch}: {owed}"
-        title = f"cue map: {name}"
-        image = draw_cue_map(contrast.cue_map, picture, title=title, scale=self._cue_scale, boxes=box, note=note)
-        return Picture(cue_map_tag(contrast, self._prefix, self._slugs), image, f"{title}; {note}")
-
-    def _mean_maps(self, record: EpochRecord) -> list[Picture]:
-        pictures = []
-        for class_idx in self._shown_classes(record):
-            name, tag = class_name(self._probes.class_names, class_idx), self._slugs[class_idx]
-            picture, box = self._mean((class_idx,))
-            members = self._probes.labels == class_idx
-            note = f"epoch {record.epoch}, mean of {int(members.sum())} probes"
-            heat = mean_density(record.label_maps.maps[members])
-            image = draw_mean_map(heat, picture, title=f"mean heat: {name}", boxes=box, note=note)
-            pictures.append(
-                Picture(f"{self._prefix}/mean_map/{tag}", image, f"mean heat: {name}; {note}; {SCALE_NOTE}")
-            )
-        return pictures
-
-    def _shown_classes(self, record: EpochRecord) -> list[int]:
-        present = [k for k, count in enumerate(self._probes.counts) if count]
-        alerted = [v.class_idx for v in record.verdicts if v.level.is_alert and v.class_idx in present]
-        return sorted({*present[: self._max_classes], *alerted[: self._max_classes]})
-
-    def _mean(self, classes: tuple[int, ...]) -> tuple[NDArray[np.uint8], torch.Tensor]:
-        """Mean picture and mean box of the probes of these classes."""
-        if classes not in self._means:
-            members = [i for i, k in enumerate(self._probes.labels.tolist()) if k in classes]
-            picture = mean_picture(to_pictures(self._probes.images[members], self._colours))
-            self._means[classes] = picture, mean_box([self._probes.boxes[i] for i in members])
-        return self._means[classes]
-
     def _probe_slug(self, index: int) -> str:
         return f"{index}-{self._slugs[int(self._probes.labels[index])]}"
-
-
-def cue_map_tag(contrast: BackgroundContrast, prefix: str, slugs: Sequence[str]) -> str:
-    """Tag of the cue map of a class, or of a pair."""
-    return f"{prefix}/cue_map/{'pair' if contrast.is_pair else slugs[contrast.classes[0]]}"
 
 
 def strips_due(looks: int) -> bool:
