@@ -24,6 +24,7 @@ NUMBERS = {
     "log_density_ratio",
     "calibrated_log_density_ratio",
     "background_evidence",
+    "swap_gap",
 }
 
 
@@ -61,7 +62,7 @@ def test_the_demo_runs_through_and_says_which_command_opens_the_dashboard(demo):
     _, result = demo
     assert result.returncode == 0, result.stderr[-2000:]
     assert "tensorboard --logdir camdebug-demo/tensorboard --samples_per_plugin images=9999" in result.stdout
-    for word in ("epoch  1/8", "heat outside", "uniform", "background evidence", "true accuracy drop", "verdict"):
+    for word in ("epoch  1/8", "heat outside", "uniform", "background evidence", "fall when swapped", "true accuracy drop", "confirmed"):
         assert word in result.stdout
 
 
@@ -72,9 +73,11 @@ def test_the_demo_is_quiet_about_everything_else(demo):
 
 def test_the_planted_twin_is_flagged_and_the_clean_one_is_not(summary):
     planted, clean = summary["twins"]["planted"], summary["twins"]["clean"]
-    assert planted["flagged"]
-    assert [c["verdict"] for c in planted["epochs"][-1]["classes"]].count("suspect") >= 3
+    assert planted["verdict"] == "confirmed"
+    assert [c["verdict"] for c in planted["epochs"][-1]["classes"]].count("confirmed") >= 4
+    assert all(c["severity"] in ("strong", "severe") for c in planted["epochs"][-1]["classes"] if c["severity"])
     assert not clean["flagged"]
+    assert clean["verdict"] == "no evidence"
     assert {c["verdict"] for e in clean["epochs"] for c in e["classes"]} <= {"no evidence", "not learned yet"}
 
 
@@ -129,7 +132,7 @@ def test_tensorboard_holds_the_pictures_texts_scalars_and_alerts_of_the_demo(dem
     alerts = "camdebug/alert/text_summary"
     assert alerts in planted.Tags()["tensors"]
     assert alerts not in clean.Tags()["tensors"]
-    assert any(b"SUSPECT" in e.tensor_proto.string_val[0] for e in planted.Tensors(alerts))
+    assert any(b"CONFIRMED" in e.tensor_proto.string_val[0] for e in planted.Tensors(alerts))
     assert "camdebug/verdict/text_summary" in clean.Tags()["tensors"]
 
 
@@ -153,7 +156,7 @@ def test_other_seeds_come_to_the_same_verdicts(seed, tmp_path):
         warnings.simplefilter("ignore")
         run_demo(tmp_path / "demo", seed=seed, epochs=8, with_wandb=False)
     twins = json.loads((tmp_path / "demo" / "summary.json").read_text(encoding="utf-8"))["twins"]
-    assert any(c["verdict"] == "suspect" for c in twins["planted"]["epochs"][-1]["classes"])
+    assert twins["planted"]["verdict"] == "confirmed"
     assert not twins["clean"]["flagged"]
 
 
@@ -206,7 +209,7 @@ def test_the_snippet_runs_as_it_stands(tmp_path):
     assert result.returncode == 0, result.stderr[-2000:]
     metrics = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     assert metrics["epochs"] == 20
-    for key in ("outside_mass", "log_density_ratio", "background_evidence", "suspect_classes"):
+    for key in ("outside_mass", "log_density_ratio", "background_evidence", "swap_gap", "confirmed_classes"):
         assert math.isfinite(metrics[f"camdebug/{key}"])
     assert list(tmp_path.glob("logs/**/events.out.tfevents.*"))
     assert list(tmp_path.glob("wandb/**/run-*.wandb"))

@@ -58,11 +58,11 @@ class _Recorder(pl.Callback):
         if record is None or record.epoch != trainer.current_epoch:
             raise DemoError(f"the look at epoch {trainer.current_epoch} of the {self._twin.name} twin was lost")
         self._twin.records.append(record)
-        suspects = [v.name for v in record.verdicts if v.level.is_alert]
+        flagged = [f"{v.name} {v.level.value}" for v in record.verdicts if v.level.is_alert]
         accuracy = float(trainer.callback_metrics["val/accuracy"])
         print(
             f"  {self._twin.name:8} epoch {trainer.current_epoch + 1:2}/{trainer.max_epochs}  accuracy {accuracy:.2f}  "
-            f"{'flagged: ' + ', '.join(suspects) if suspects else 'nothing flagged'}",
+            f"{', '.join(flagged) if flagged else 'nothing flagged'}",
             flush=True,
         )
 

@@ -23,7 +23,7 @@ def outcome(seed: int, epochs: int) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started),
         **{
             name: {
-                "suspect_at_the_end": sum(c["verdict"] == "suspect" for c in twin["epochs"][-1]["classes"]),
+                "confirmed_at_the_end": sum(c["verdict"] == "confirmed" for c in twin["epochs"][-1]["classes"]),
                 "flagged_ever": len(twin["flagged_classes"]),
                 "first_alert_epoch": twin["first_alert_epoch"],
                 "mean_accuracy_drop": round(sum(twin["accuracy_drop"].values()) / len(twin["accuracy_drop"]), 3),
@@ -41,7 +41,7 @@ def main() -> None:
     keep(
         options.json,
         {
-            "planted_flagged": sum(run["planted"]["suspect_at_the_end"] > 0 for run in runs),
+            "planted_confirmed": sum(run["planted"]["confirmed_at_the_end"] > 0 for run in runs),
             "clean_flagged": sum(run["clean"]["flagged_ever"] > 0 for run in runs),
             "of": len(runs),
             "runs": runs,
