@@ -196,8 +196,8 @@ def test_a_budget_that_no_test_can_reach_is_said_before_the_training():
     assert observer.out_of_reach(20) is None
     said = observer.out_of_reach(100_000)
     assert said is not None
-    assert "each test may spend 7.5e-08" in said
-    assert "20 probes of a class cannot give a p-value below 2.5e-06" in said
+    assert "each test may spend 6.2e-07" in said  # a swap's share, which is larger than a contrast's here
+    assert "20 probes of a class cannot give a p-value below 9.5e-07" in said
     assert Observer(probes(), contrast=False).out_of_reach(100_000) is None
 
 
@@ -232,3 +232,12 @@ def test_a_look_that_runs_out_of_memory_counts_once():
     look(plain, net())
     assert observer.state_dict()["judge"]["screening"] == plain.state_dict()["judge"]["screening"]
     assert observer.state_dict()["judge"]["plan"] == plain.state_dict()["judge"]["plan"]
+
+
+def test_a_spent_error_budget_is_said():
+    observer = Observer(probes(), alpha=0.05)
+    judge = observer._judge
+    judge._screening.spent, judge._confirming.spent = 0.03, 0.005
+    assert observer.out_of_reach(5) is None  # a swap may still confirm
+    judge._confirming.spent = 0.01
+    assert "have spent the whole error budget" in observer.out_of_reach(5)

@@ -49,9 +49,13 @@ def pair(
     Within a class every same-class donor serves in exactly one pair, and the other-class donors are drawn without
     replacement, evenly over the other classes. A class with more probes than all others together gets no more pairs
     than there are donors. So, if the background does not depend on the class, the two backgrounds of a pair can be
-    exchanged, pair by pair, without changing the joint distribution. That is what makes the sign-flip test over pairs
-    valid; a donor in several pairs would void it. (A picture lends its background to one pair and its object to
-    others, so "does not depend" includes: nor on the object within the class.)
+    exchanged, pair by pair. That is what makes the sign-flip test over pairs valid; a donor in several pairs would
+    void it. ("Does not depend" includes: nor on the object within the class.)
+
+    A composite shows the object's own background where a donor has its object, so a picture that lends its background
+    to one pair shows a little of it in others as well. No two pictures stand before each other's backgrounds, which
+    would let such traces add up: a net that rewarded nothing but agreement between the two made p-values below .001
+    twice as frequent as they may be (``tests/background/test_pairing.py``).
 
     Who is paired with whom depends on where the objects stand, on nothing else that pictures show: a composite swaps
     background only where none of its three pictures has an object, so pictures with objects at like places are
@@ -63,8 +67,8 @@ def pair(
         seed: of the run.
         draw: number of the draw; each is another one.
         free: ``(N, ...)`` share of background in each part of the picture; without it all is left to chance.
-        recipients: objects before each pair of donors (fewer in a class that has no more). Each object of the class
-            stands before as many pairs, or one more.
+        recipients: objects before each pair of donors, fewer in a class of less than twice as many. With as many pairs
+            as probes in a class, each of its objects stands before as many pairs.
         least: a class that would get fewer pairs gets none, and only lends.
 
     Returns:
@@ -73,32 +77,32 @@ def pair(
     rng = np.random.default_rng([seed, draw])
     room = np.ones((len(labels), 1)) if free is None else free.flatten(1).double().numpy()
     members = {k: torch.nonzero(usable & (labels == k)).flatten().numpy() for k in torch.unique(labels).tolist()}
-    members = {k: m for k, m in members.items() if len(m)}
-    rows = [_rows_of(k, members, room, recipients, rng) for k in members if _pair_count(k, members) >= max(2, least)]
+    pools = {k: rng.permutation(m) for k, m in members.items() if len(m)}
+    total = sum(len(pool) for pool in pools.values())
+    counts = {k: min(len(pool), total - len(pool)) for k, pool in pools.items()}
+    rows = [_rows_of(k, pools, counts[k], room, recipients, rng) for k in pools if counts[k] >= max(2, least)]
     if not rows:
         return Pairing(*(torch.zeros(0, dtype=torch.int64) for _ in range(4)))
     return Pairing(*(torch.from_numpy(np.concatenate(part)) for part in zip(*rows, strict=True)))
 
 
-def _pair_count(class_idx: int, members: dict[int, Indices]) -> int:
-    return min(len(members[class_idx]), sum(len(m) for k, m in members.items() if k != class_idx))
-
-
 def _rows_of(
-    class_idx: int, members: dict[int, Indices], room: Shares, recipients: int, rng: Generator
+    class_idx: int, pools: dict[int, Indices], count: int, room: Shares, recipients: int, rng: Generator
 ) -> tuple[Indices, ...]:
-    own = rng.permutation(members[class_idx])
-    other = _others(class_idx, members, rng)[: len(own)]
-    same = own[: len(other)]
+    own = pools[class_idx]
+    same, other = own[:count], _others(class_idx, pools, count, rng)
     other = other[_match(room[same] @ room[other].T / room.shape[1], rng)]
-    both = room[same] * room[other]
-    score, taken = both @ room[own].T / room.shape[1], same[:, None] == own
+    score = (room[same] * room[other]) @ room[own].T / room.shape[1]
+    # A tournament: in a circle of the class each picture may stand before the donors of the half that lies ahead.
+    reach = max(1, (len(own) - 1) // 2)
+    ahead = (np.arange(count)[:, None] - np.arange(len(own))) % len(own)
+    taken = (ahead < 1) | (ahead > reach)
     before = []
-    for _ in range(min(recipients, len(own) - 1)):
+    for _ in range(min(recipients, reach)):
         chosen = _match(np.where(taken, -np.inf, score), rng)
-        taken[np.arange(len(same)), chosen] = True
+        taken[np.arange(count), chosen] = True
         before.append(own[chosen])
-    donors = np.tile(np.arange(len(same)), len(before))
+    donors = np.tile(np.arange(count), len(before))
     return np.concatenate(before), same[donors], other[donors], donors
 
 
@@ -111,11 +115,16 @@ def _match(score: Shares, rng: Generator) -> Indices:
     return np.asarray(columns, dtype=np.int64)
 
 
-def _others(class_idx: int, members: dict[int, Indices], rng: Generator) -> Indices:
-    """All donors of the other classes, the classes taking turns, each in random order."""
-    pools = [rng.permutation(m) for k, m in members.items() if k != class_idx]
-    table = np.full((max(len(pool) for pool in pools), len(pools)), -1, dtype=np.int64)
-    for column, pool in enumerate(rng.permutation(len(pools))):
-        table[: len(pools[pool]), column] = pools[pool]
-    turns = table.ravel()
-    return turns[turns >= 0]
+def _others(class_idx: int, pools: dict[int, Indices], count: int, rng: Generator) -> Indices:
+    """So many donors of the other classes, the classes taking turns, each from a random place of its pool on."""
+    lenders = [pool for k, pool in pools.items() if k != class_idx]
+    lenders = [lenders[i] for i in rng.permutation(len(lenders))]
+    starts = rng.integers(0, [len(pool) for pool in lenders])
+    turns = range(-(-count // len(lenders)) if len({len(p) for p in lenders}) == 1 else max(map(len, lenders)))
+    found = [
+        pool[(start + turn) % len(pool)]
+        for turn in turns
+        for pool, start in zip(lenders, starts, strict=True)
+        if turn < len(pool)
+    ]
+    return rng.permutation(np.asarray(found[:count], dtype=np.int64))

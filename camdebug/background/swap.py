@@ -14,6 +14,8 @@ from camdebug.background.pairing import Pairing
 from camdebug.background.sign_flip import sign_flip_p_value
 from camdebug.records import BackgroundSwap
 
+_PANEL_RESOLUTION = 0.001
+
 
 def swaps(
     evidence: Evidence, pairing: Pairing, labels: Tensor, *, smallest_p: float, seed: int, decides: bool
@@ -61,7 +63,7 @@ def swaps(
             decides=decides,
         )
 
-    found = [(p_of(g, smallest_p), [p_of(panel, 1.0) for panel in panels(g)]) for g in groups.single]
+    found = [(p_of(g, smallest_p), [p_of(panel, _PANEL_RESOLUTION) for panel in panels(g)]) for g in groups.single]
     if groups.pair is not None:
         first, second = (pair_p_value([p[i] for _, p in found]) for i in (0, 1))
         return (swap(groups.pair, pair_p_value([p for p, _ in found]), (first, second)),)

@@ -33,7 +33,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     ends with the same weights, bit for bit, as without it. A failure of its own is reported once and costs that look.
 
     Metrics (for ``EarlyStopping``, ``ModelCheckpoint`` and loggers): ``camdebug/outside_mass``,
-    ``camdebug/log_density_ratio``, ``camdebug/background_evidence``, ``camdebug/swap_gap`` (of the worst class),
+    ``camdebug/log_density_ratio``, ``camdebug/background_evidence``, ``camdebug/swap_gap``,
     ``camdebug/suspect_classes``, ``camdebug/confirmed_classes`` and more, and for each class
     ``camdebug/class/<slug>/...``.
 
@@ -47,7 +47,8 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             see the last value again, so give ``EarlyStopping`` a patience that allows for it.
         method: CAM method of the maps: ``hirescam``, ``gradcam``, ``gradcam++``, ``xgradcam`` or ``layercam``.
         target_layer: dotted name or module; by default the last spatial stage.
-        contrast: also measure background evidence (two more forwards a probe). Without it no alert is possible.
+        contrast: also measure background evidence and swaps (two more forwards a probe, eight at planned looks).
+            Without it only heat at a fixed place can raise an alert.
         log_probes: so many probes are drawn, spread over the classes.
         chunk_size: pictures in one forward.
         alpha: at most this share of clean runs raises an alert, over all classes and looks.
@@ -122,6 +123,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         """A new run begins."""
         self.last_record: EpochRecord | None = None
         self._last_epoch = -1
+        self._opening = ""
         self._messages.forget()
         self._observer.forget()
         self._looker.forget()
@@ -153,15 +155,23 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         with self._messages.harmless("starting"):
             weights = facts.weights_seen(trainer, self)
             self._reporter.open(trainer.loggers, method=self._observer.method, layer=layer, weights=weights)
-            if self.verbose:
-                self._messages.say(self._opening_words(layer, weights, facts.looks_left(trainer, self.every_n_epochs)))
-            hopeless = self._observer.out_of_reach(facts.looks_left(trainer, self.every_n_epochs))
-            if hopeless is not None:
-                self._messages.warn_once(f"camdebug: {hopeless}")
+            self._opening = self._opening_words(layer, weights)
         # What fails here fails in the first look as well, and is told then; only a comparison is lost.
         with suppress(Exception):
-            if trainer.global_step == 0:
+            if facts.has_initial_weights(trainer):
                 self._looker.remember_initial(trainer, pl_module)
+
+    def on_train_start(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
+        """Say what was chosen and what can be found; only now are the epochs of a resumed run known."""
+        if self._off:
+            return
+        with self._messages.harmless("starting"):
+            looks_left = facts.looks_left(trainer, self.every_n_epochs)
+            if self.verbose:
+                self._messages.say(f"{self._opening} {self._observer.smallest_effect(looks_left)}".rstrip())
+            hopeless = self._observer.out_of_reach(looks_left)
+            if hopeless is not None:
+                self._messages.warn_once(f"camdebug: {hopeless}")
 
     def on_validation_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Look after the last validation of an epoch, in time for monitors. The very first look takes the first one."""
@@ -226,19 +236,20 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
 
     # What people are told
 
-    def _opening_words(self, layer: TargetLayer, weights: str, looks_left: int | None) -> str:
+    def _opening_words(self, layer: TargetLayer, weights: str) -> str:
         testable = self._observer.testable_classes
         judged = (
             f"{len(testable)} of {len(self.probes.class_names)} classes can be judged"
             if testable
-            else "no class can be judged (an alert needs boxes of 2 to 70 % of the picture and 20 probes in a class)"
+            else "no background can be tested (that takes boxes of 2 to 70 % of the picture and 20 probes in a class), "
+            "only whether heat stays at one place"
         )
         return (
             f"{self.name}: {len(self.probes)} probes of {len(self.probes.class_names)} classes, "
             f"{self._observer.method} on {layer.name} ({layer.reason}), {weights} weights, every "
             f"{self.every_n_epochs} epoch(s); {judged}; {len(self._reporter.logged)} probes are drawn. "
-            f"Probe set {self.probes.fingerprint[:12]}. {self._observer.smallest_effect(looks_left)}"
-        ).rstrip()
+            f"Probe set {self.probes.fingerprint[:12]}."
+        )
 
     # State: primitives and tensors only, or the user's checkpoint could not be loaded with weights_only=True
 

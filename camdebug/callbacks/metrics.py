@@ -21,8 +21,7 @@ _COUNTED = ("watch", "suspect", "confirmed")
 def metrics_of(record: EpochRecord, *, name: str, slugs: Mapping[int, str]) -> dict[str, float]:
     """All finite scalars of a look. Over all: the mean over classes, each class counting alike.
 
-    ``swap_gap`` alone is the largest over classes, since one class that leans on its background is enough. It is
-    missing from looks that measure none.
+    ``worst_swap_gap`` alone is the largest over classes, so its chance level is above 0: one class is enough.
 
     Args:
         record: the look.
@@ -35,7 +34,8 @@ def metrics_of(record: EpochRecord, *, name: str, slugs: Mapping[int, str]) -> d
         values[f"{name}/background_evidence"] = sum(evidence) / len(evidence)
     gaps = {k: s.gap for s in record.swaps if math.isfinite(s.gap) for k in s.classes}
     if gaps:
-        values[f"{name}/swap_gap"] = max(gaps.values())
+        values[f"{name}/swap_gap"] = sum(gaps.values()) / len(gaps)
+        values[f"{name}/worst_swap_gap"] = max(gaps.values())
     for level in _COUNTED:
         values[f"{name}/{level}_classes"] = sum(v.level.value == level for v in record.verdicts)
     values[f"{name}/seconds"] = record.seconds

@@ -107,6 +107,11 @@ def is_last_epoch(trainer: Trainer) -> bool:
     return _planned(trainer) and bool(trainer.current_epoch + 1 >= trainer.max_epochs)
 
 
+def has_initial_weights(trainer: Trainer) -> bool:
+    """At fit start, where the weights of a checkpoint are loaded but its counters are not: nothing was trained yet."""
+    return int(trainer.global_step) == 0 and getattr(trainer, "ckpt_path", None) is None
+
+
 def looks_left(trainer: Trainer, every_n_epochs: int) -> int | None:
     """Planned looks from this epoch on, this one and the last epoch's included; ``None`` without a plan."""
     if not _planned(trainer):

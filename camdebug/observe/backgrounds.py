@@ -23,6 +23,7 @@ OBJECTS_BEFORE_DONORS = 4
 
 _FIXED_DRAW = 0
 _SMALLEST_P = 1e-6
+_RESOLVED_OTHERWISE = 0.001
 _PLACES = (16, 16)
 
 
@@ -45,6 +46,7 @@ class Backgrounds:
 
     def __init__(self, probes: ProbeSet, *, seed: int) -> None:
         self._probes, self._seed = probes, seed
+        self._chosen: Pairing | None = None
         area = probes.coverage((1, 1))[:, 0, 0]
         self._usable = (area >= MIN_AREA) & (area <= MAX_AREA)
         self._free = (probes.readable(_PLACES) - probes.coverage(_PLACES)).clamp(min=0)
@@ -58,7 +60,9 @@ class Backgrounds:
 
     def panels(self) -> Pairing:
         """The donors that decide: chosen once, each pair behind several objects."""
-        return self._draw(_FIXED_DRAW, OBJECTS_BEFORE_DONORS)
+        if self._chosen is None:
+            self._chosen = self._draw(_FIXED_DRAW, OBJECTS_BEFORE_DONORS)
+        return self._chosen
 
     def pairs_of(self, epoch: int) -> Pairing:
         """The screen's donors: drawn afresh for each epoch, each pair behind one object."""
@@ -114,7 +118,7 @@ class Backgrounds:
 
     def _swaps(self, evidence: Evidence, pairing: Pairing, judge: Judge, look: Look) -> tuple[BackgroundSwap, ...]:
         share = judge.confirm_threshold(tests=self._tests(pairing), looks_left=look.looks_left, measured=look.measured)
-        labels, smallest = self._probes.labels, max(share, _SMALLEST_P) if look.decides else 1.0
+        labels, smallest = self._probes.labels, max(share, _SMALLEST_P) if look.decides else _RESOLVED_OTHERWISE
         return swaps(evidence, pairing, labels, smallest_p=smallest, seed=self._seed, decides=look.decides)
 
     def _tests(self, pairing: Pairing) -> int:

@@ -146,9 +146,9 @@ class Observer:
         learned = learned_classes(labels, by_label.predicted_class)
         look = self._judge.begin(classes, learned, epoch=epoch, looks_left=looks_left)
         found = self._swapped(model, layer, precision, look)
-        # Before the judge, which remembers the look: what fails up to here is as if it had not begun.
-        steadiness = self._steady(model, layer, by_label, precision, found.look)
         places = self._places_in(model, layer, by_label, precision, found.look)
+        # Last, because these two remember the look: what fails before them is as if it had not begun.
+        steadiness = self._steady(model, layer, by_label, precision, found.look)
         verdicts = self._judge.judge(found.look, classes, found.contrasts, found.swaps, places)
         return EpochRecord(
             epoch=epoch,

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 
 from camdebug.background.sign_flip import smallest_attainable_p
 from camdebug.numerals import number
-from camdebug.verdict.confirm import MIN_GAP
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.power import SPREAD, pairs_needed, smallest_gap
 
+_WORTH_FINDING = 0.15
+
+_NOTHING = 1e-12
+"""What is left of a spent budget is no more than rounding."""
+
 
 def out_of_reach(pairs: Mapping[int, int], judge: Judge, *, looks_left: int | None) -> str | None:
-    """Why no alert can ever be raised although classes are tested; ``None`` when one can.
+    """Why backgrounds can never raise an alert although classes are tested; ``None`` when they can.
 
     Args:
         pairs: of donors of each class that can be tested.
@@ -22,32 +26,38 @@ def out_of_reach(pairs: Mapping[int, int], judge: Judge, *, looks_left: int | No
     if not pairs:
         return None
     most = max(pairs.values())
-    share = judge.screen_threshold(tests=len(pairs), looks_left=looks_left)
+    share = max(
+        judge.screen_threshold(tests=len(pairs), looks_left=looks_left),
+        judge.confirm_threshold(tests=len(pairs), looks_left=looks_left),
+    )
     best = smallest_attainable_p(most)
     if best <= share:
         return None
-    if share == 0:
+    if share < _NOTHING:
         return (
             "the looks that were planned before have spent the whole error budget of this run. Verdicts are kept, "
-            "but no new alert can be raised; for one in the epochs to come, raise alpha."
+            "but no new alert on backgrounds can be raised; for one in the epochs to come, raise alpha."
         )
     return (
-        f"no alert is possible: each test may spend {share:.1e} of the error budget, and {most} probes of a class "
-        f"cannot give a p-value below {best:.1e}. Add probes, look less often, or raise alpha."
+        f"no alert on backgrounds is possible: each test may spend {share:.1e} of the error budget, and {most} probes "
+        f"of a class cannot give a p-value below {best:.1e}. Add probes, look less often, or raise alpha."
     )
 
 
 def smallest_effect(pairs: Mapping[int, int], judge: Judge, *, looks_left: int | None) -> str:
     """The smallest fall in probability that these probes are likely to confirm, and what a smaller one takes."""
     share = judge.confirm_threshold(tests=len(pairs), looks_left=looks_left)
-    if not pairs or share == 0:
+    if not pairs or share < _NOTHING:
         return ""
     fewest, most = min(pairs.values()), max(pairs.values())
-    gaps = [number(max(MIN_GAP, smallest_gap(n, share))) for n in dict.fromkeys((most, fewest))]
-    needed = pairs_needed(MIN_GAP, share)
-    more = f" For falls of {number(MIN_GAP)}, the least that counts, take {needed} probes a class." * (needed > fewest)
+    counts = dict.fromkeys((fewest, most))
+    gaps = {n: smallest_gap(n, share) for n in counts}
+    if gaps[most] > 1:
+        return f"With {most} pairs of backgrounds a class no fall in probability can be confirmed; take more probes."
+    found = " to ".join(number(gaps[n]) if gaps[n] <= 1 else "none" for n in counts)
+    needed = pairs_needed(_WORTH_FINDING, share) if gaps[fewest] > _WORTH_FINDING else None
+    more = f" To find one of {number(_WORTH_FINDING)}, take {needed} probes a class." if needed else ""
     return (
-        f"With {' to '.join(str(n) for n in dict.fromkeys((fewest, most)))} pairs of backgrounds a class, a fall in "
-        f"probability of {' to '.join(gaps)} is confirmed in four looks of five (if it varies by {SPREAD} from pair to "
-        f"pair).{more}"
+        f"With {' to '.join(str(n) for n in counts)} pairs of backgrounds a class, a fall in probability of {found} is "
+        f"confirmed at four looks of five (if it varies by {SPREAD} from pair to pair).{more}"
     )

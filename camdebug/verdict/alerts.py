@@ -56,8 +56,8 @@ def alerts_of(
         before, contrast = verdict.changed_from, record.contrast_of(verdict.class_idx)
         if before is None or not (verdict.level.is_alert or before.is_alert) or verdict.class_idx in told:
             continue
-        told |= set(contrast.classes) if contrast is not None else {verdict.class_idx}
         alike = _alike(verdict, contrast, record)
+        told |= {v.class_idx for v in alike}
         named = _named_as_pair(verdict, alike) if contrast is not None and contrast.is_pair else verdict
         scores = next(c for c in record.classes if c.class_idx == verdict.class_idx)
         tags = [place_maps(verdict.class_idx)] if verdict.locked_place else []

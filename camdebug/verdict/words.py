@@ -83,7 +83,7 @@ def swapped(swap: BackgroundSwap, budget: float) -> str:
         f"{number(abs(swap.gap))} (same-class backgrounds as control, chance 0"
     )
     if not swap.decides:
-        return f"{found}; no planned look, nothing is concluded from it)."
+        return f"{found}; no planned look, so it confirms nothing)."
     first, second = (number(gap) for gap in swap.panel_gaps)
     return (
         f"{found}; {first} and {second} on two disjoint panels of {sum(swap.counts)} pairs of backgrounds; "
@@ -93,11 +93,12 @@ def swapped(swap: BackgroundSwap, budget: float) -> str:
 
 def placed(place: PlaceLock, budget: float, *, epoch: int) -> str:
     """Heat that stays at one place, with its chance level."""
+    kept = " It was found there before and is not cleared yet." if place.p_value > budget else ""
     return (
         f"At epoch {epoch} {place.place} held more heat in {place.locked} of {place.read} pictures than when they are "
         f"rolled round: {percent(place.share)} (rolled {percent(place.chance_share)}; p = {number(place.p_value)} of a "
         f"budget of {number(budget)}). A tag, a logo, text or a frame may stand there; objects that always stand there "
-        "look the same."
+        f"look the same.{kept}"
     )
 
 
@@ -168,6 +169,8 @@ def headline(verdicts: Sequence[ClassVerdict]) -> str:
     judged = sum(v.level is Level.NO_EVIDENCE for v in verdicts)
     if alarming:
         named = ", ".join(f"`{v.name}` ({v.level.value})" for v in alarming)
+        if all(v.locked_place and v.level is Level.WATCH for v in alarming):
+            return f"heat stays at one place of the picture for {named}."
         sure = alarming[0].level is Level.CONFIRMED
         return f"the background {'matters' if sure else 'seems to matter'} for {named}."
     if judged == len(verdicts):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from camdebug.background.pairing import pair
+from camdebug.background.pairing import Pairing, pair
+from camdebug.background.sign_flip import exact_p_value
 
 
 def _labels(*counts: int) -> torch.Tensor:
@@ -77,27 +78,38 @@ def test_a_class_without_enough_donors_elsewhere_gets_no_rows():
 
 
 def test_several_objects_stand_before_each_pair_of_donors_and_never_a_donor_before_itself():
-    labels = _labels(7, 5, 6)
-    pairing = pair(labels, torch.ones(18, dtype=torch.bool), seed=0, draw=0, recipients=3)
-    one = pair(labels, torch.ones(18, dtype=torch.bool), seed=0, draw=0)
-    assert len(pairing) == 3 * len(one) == 54
-    assert torch.bincount(pairing.recipients).tolist() == [3] * 18
+    labels = _labels(7, 9, 8)
+    pairing = pair(labels, torch.ones(24, dtype=torch.bool), seed=0, draw=0, recipients=3)
+    one = pair(labels, torch.ones(24, dtype=torch.bool), seed=0, draw=0)
+    assert len(pairing) == 3 * len(one) == 72
+    assert torch.bincount(pairing.recipients).tolist() == [3] * 24
     assert bool((pairing.recipients != pairing.same).all())
     assert torch.equal(labels[pairing.recipients], labels[pairing.same])
     for k in range(3):
-        mine = labels[pairing.recipients] == k
+        mine = torch.nonzero(labels[pairing.recipients] == k).flatten().tolist()
         by_number = {}
-        for row in torch.nonzero(mine).flatten().tolist():
-            by_number.setdefault(int(pairing.donors[row]), set()).add((int(pairing.same[row]), int(pairing.other[row])))
+        for row in mine:
+            donors = (int(pairing.same[row]), int(pairing.other[row]))
+            by_number.setdefault(int(pairing.donors[row]), set()).add(donors)
         assert all(len(donors) == 1 for donors in by_number.values())
-        donors = [d for (pair_of_donors,) in map(tuple, by_number.values()) for d in pair_of_donors]
-        assert len(donors) == len(set(donors)) == 2 * int(mine.sum()) // 3
+        donors = [donor for pairs in by_number.values() for pair_of_donors in pairs for donor in pair_of_donors]
+        assert len(donors) == len(set(donors)) == 2 * len(mine) // 3
 
 
-def test_a_small_class_puts_as_many_objects_before_a_donor_as_it_has():
-    pairing = pair(_labels(3, 3), torch.ones(6, dtype=torch.bool), seed=0, draw=0, recipients=9)
-    assert len(pairing) == 2 * 3 * 2
-    assert len({(int(r), int(s)) for r, s in zip(pairing.recipients, pairing.same, strict=True)}) == 12
+@pytest.mark.parametrize(("counts", "recipients"), [((20, 20), 4), ((7, 9, 8), 3), ((21, 20, 35), 4)])
+def test_no_two_pictures_stand_before_each_others_backgrounds(counts, recipients):
+    labels = _labels(*counts)
+    free = torch.from_numpy(np.random.default_rng(0).random((len(labels), 6)))
+    usable = torch.ones(len(labels), dtype=torch.bool)
+    pairing = pair(labels, usable, seed=0, draw=0, recipients=recipients, free=free)
+    before = set(zip(pairing.recipients.tolist(), pairing.same.tolist(), strict=True))
+    assert len(before) == len(pairing)
+    assert not before & {(same, recipient) for recipient, same in before}
+
+
+def test_a_small_class_puts_as_many_objects_before_a_donor_as_it_can():
+    pairing = pair(_labels(5, 5), torch.ones(10, dtype=torch.bool), seed=0, draw=0, recipients=9)
+    assert len(pairing) == 2 * 5 * 2  # of five, two lie ahead of each
 
 
 def _visible(pairing, free):
@@ -106,10 +118,10 @@ def _visible(pairing, free):
 
 def test_pictures_with_objects_at_like_places_are_matched():
     """Objects stand left or right: a perfect matching leaves half of every picture free, chance a fifth or so."""
-    labels = _labels(12, 12, 12)
-    free = torch.zeros(36, 2)
-    free[torch.arange(36), torch.arange(36) % 2] = 1.0
-    usable = torch.ones(36, dtype=torch.bool)
+    labels = _labels(30, 30, 30)
+    free = torch.zeros(90, 2)
+    free[torch.arange(90), torch.arange(90) % 2] = 1.0
+    usable = torch.ones(90, dtype=torch.bool)
     assert _visible(pair(labels, usable, seed=0, draw=0, recipients=3, free=free), free) > 0.45
     assert _visible(pair(labels, usable, seed=0, draw=0, recipients=3), free) < 0.3
 
@@ -134,3 +146,37 @@ def test_objects_take_turns_before_the_donors():
     pairing = pair(labels, torch.ones(30, dtype=torch.bool), seed=0, draw=0, free=free, recipients=4)
     assert torch.bincount(pairing.recipients).tolist() == [4] * 30
     assert bool((pairing.recipients != pairing.same).all())
+
+
+def _mutual(labels, draw):
+    """A pairing in which pictures stand before each other's backgrounds two by two."""
+    ours = pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=draw, draw=0)
+    same = torch.arange(len(labels)) ^ 1
+    return Pairing(
+        torch.arange(len(labels)), same, ours.other[torch.argsort(ours.recipients)], torch.arange(20).tile(2)
+    )
+
+
+def _alarms(draw_pairing, *, objects):
+    """Share of p-values at .01 or below of a net that rewards nothing but agreement of own and donor background."""
+    labels, rng, found = torch.arange(2).repeat_interleave(20), np.random.default_rng(0), []
+    for draw in range(30):
+        pairing = draw_pairing(labels, draw) if objects is None else draw_pairing(labels, draw, objects)
+        own, same, other = (part.numpy() for part in (pairing.recipients, pairing.same, pairing.other))
+        first = (labels[pairing.recipients] == 0).numpy()
+        donors = pairing.donors.numpy()[first]
+        for _ in range(150):
+            background = rng.standard_normal(40)
+            differences = (background[own] * (background[same] - background[other]))[first]
+            found.append(exact_p_value(np.bincount(donors, differences) / np.bincount(donors)))
+    return float(np.mean(np.array(found) <= 0.01))
+
+
+def test_traces_of_a_pictures_own_background_do_not_add_up():
+    def ours(labels, draw, objects):
+        return pair(labels, torch.ones(len(labels), dtype=torch.bool), seed=draw, draw=0, recipients=objects)
+
+    noise = 3 * np.sqrt(0.01 * 0.99 / 4500)
+    assert _alarms(ours, objects=1) <= 0.01 * 1.25 + noise
+    assert _alarms(ours, objects=4) <= 0.01 * 1.25 + noise
+    assert _alarms(_mutual, objects=None) > 0.02

@@ -122,7 +122,7 @@ def test_the_choices_are_printed_once(capsys):
 
 def test_too_few_probes_to_judge_are_said_at_the_start(capsys):
     fit(pytorch_lightning, monitor(verbose=True, probes=probes(per_class=3)))
-    assert "every 1 epoch(s); no class can be judged" in capsys.readouterr().out
+    assert "every 1 epoch(s); no background can be tested" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("monitor_first", "seen"), [(True, "averaged"), (False, "current")])

@@ -79,7 +79,9 @@ def test_a_planted_shortcut_raises_the_alert(planted):
     confirmed = [v.name for v in verdicts if v.level is Level.CONFIRMED]
     assert confirmed
     assert float(metrics["camdebug/confirmed_classes"]) == len(confirmed)
-    assert float(metrics["camdebug/swap_gap"]) == pytest.approx(max(v.swap_gap.present for v in verdicts))
+    gaps = [v.swap_gap.present for v in verdicts]
+    assert float(metrics["camdebug/swap_gap"]) == pytest.approx(sum(gaps) / len(gaps))
+    assert float(metrics["camdebug/worst_swap_gap"]) == pytest.approx(max(gaps))
     assert float(metrics["camdebug/background_evidence"]) > 0
     for name in confirmed:  # once for each change of state
         assert sum(f"`{name}`: CONFIRMED" in text for text in told) == 1

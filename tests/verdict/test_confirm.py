@@ -189,7 +189,7 @@ def test_a_swap_that_does_not_decide_says_so():
     run = Run()
     for _ in range(5):
         _, verdicts = run.look(gap=0.05)
-    assert "no planned look, nothing is concluded from it" in verdicts[0].reason
+    assert "no planned look, so it confirms nothing" in verdicts[0].reason
 
 
 def test_heat_at_a_fixed_place_is_a_watch_until_a_planned_look_no_longer_finds_it():

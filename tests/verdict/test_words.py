@@ -164,7 +164,7 @@ def test_the_swap_sentence_has_effect_control_panels_p_and_budget():
 def test_a_swap_at_an_unplanned_look_says_that_nothing_is_concluded():
     text = words.swapped(_swap(-0.02, decides=False), 0.0031)
     assert "raises their probability by 0.020" in text
-    assert text.endswith("no planned look, nothing is concluded from it).")
+    assert text.endswith("no planned look, so it confirms nothing).")
     assert "p =" not in text
 
 
