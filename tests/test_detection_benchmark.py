@@ -18,7 +18,7 @@ _ROOT = str(Path(__file__).parent.parent)
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
-from tests.benchmarks.detection import figure, ranking, report, work  # noqa: E402
+from tests.benchmarks.detection import figure, ranking, report, variants, work  # noqa: E402
 from tests.benchmarks.detection.cues import ABSENT, BACKGROUND_KINDS, INK, KINDS, ONE_CLASS_TAG, SIZE  # noqa: E402
 from tests.benchmarks.detection.nets import GRIDS, NETS, build  # noqa: E402
 from tests.benchmarks.detection.runs import RunConfig, background_alone, run, without_objects  # noqa: E402
@@ -413,3 +413,59 @@ def test_a_tiny_study_from_training_to_picture(tmp_path, capsys):
     assert "auroc_large_gap" in capsys.readouterr().out
     figure.draw(found, units(rows), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 20_000
+
+
+class TestVariants:
+    @pytest.fixture
+    def subject(self):
+        from camdebug.cam.borrow import borrowed
+        from camdebug.cam.passes import find_target_layer
+        from camdebug.cam.precision import ModelPrecision
+        from camdebug.observe.backgrounds import Backgrounds
+        from tests.benchmarks.detection.runs import _probes
+
+        torch.manual_seed(0)
+        net, probes = build("cnn_flatten", 7, 4).eval(), _probes(_config(classes=4, side=13))
+        with borrowed(net):
+            layer = find_target_layer(net, probes.images, ModelPrecision(net))
+            yield variants.Subject(net, layer, probes, Backgrounds(probes, seed=5).panels(), 5)
+
+    def test_the_product_is_measured_as_the_package_does(self, subject):
+        from camdebug.background.evidence import gather_evidence
+        from camdebug.cam.precision import ModelPrecision
+
+        net, layer, probes, panels = subject.net, subject.layer, subject.probes, subject.panels
+        cover = probes.coverage(layer.grid)
+        theirs = gather_evidence(net, layer, probes, panels, cover, ModelPrecision(net), chunk_size=64)
+        arms = torch.stack([theirs.outside.sum((2, 3)), theirs.margins, theirs.probabilities])
+        torch.testing.assert_close(variants.variants(subject)[variants.PRODUCT][1], arms[..., 0] - arms[..., 1])
+
+    def test_objects_of_third_classes_lend_nothing_to_the_class_under_test(self, subject):
+        panels, others = subject.panels, variants.before_other_classes(subject)
+        labels = subject.probes.labels
+        shown, tested, other = (labels[p] for p in (others.recipients, panels.same, panels.other))
+        assert ((shown != tested) & (shown != other)).all()
+        for k in range(4):
+            assert not set(others.recipients[tested == k].tolist()) & set(panels.other[tested == k].tolist())
+        pairs = torch.stack([others.same, others.recipients], 1)
+        assert len(torch.unique(pairs, dim=0)) == len(pairs)
+
+    def test_boxes_depend_on_the_class_and_cues_do_not(self):
+        scenes = variants.PlacedByClass("random_tag", 4, 22, 3).draw(500, held_out=False)
+        assert scenes.boxes.min() >= 0
+        assert scenes.boxes.max() <= SIZE
+        for k in range(4):
+            mine = scenes.label == k
+            assert np.ptp(scenes.left[mine]) <= 1
+            assert np.ptp(scenes.side[mine]) == 0
+            error = scenes.cue_left.std() / 500**0.5
+            assert abs(scenes.cue_left[mine].mean() - scenes.cue_left.mean()) < 4 * error
+
+    def test_from_training_to_figures(self):
+        config = _config(side=13)
+        clean = replace(config, part=CLEAN, strength=0.0)
+        placed = variants.PlacedConfig(**{**clean.__dict__, "part": variants.PLACED})
+        found = variants.summary([variants.run(c) for c in (config, clean, placed)])
+        assert list(found["variants"]) == list(variants.VARIANTS)
+        assert found["variants"][variants.PRODUCT]["large"]["gain"]["value"] == 0
+        assert len(json.dumps(found, allow_nan=False)) < 20_000

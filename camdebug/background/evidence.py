@@ -2,8 +2,8 @@
 
 Evidence is HiResCAM of the margin, signed and summed over the cells outside the object: how much of the decision
 enters through the background. The margin is that of the object's class over the class of the other donor, since these
-are the two between which the backgrounds can tip it; the margin over all other classes separates weak cues less well
-(``tests/benchmarks/detection/variants.py``). The predictions come from the same pass.
+are the two between which the backgrounds can tip it; the margin over all other classes tells planted from clean runs
+less well (``tests/benchmarks/detection/variants.py``). The predictions come from the same pass.
 """
 
 from __future__ import annotations
