@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from camdebug.records import Severity
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NUMBERS = {
@@ -76,7 +78,9 @@ def test_the_planted_twin_is_flagged_and_the_clean_one_is_not(summary):
     planted, clean = summary["twins"]["planted"], summary["twins"]["clean"]
     assert planted["verdict"] == "confirmed"
     assert [c["verdict"] for c in planted["epochs"][-1]["classes"]].count("confirmed") >= 4
-    assert all(c["severity"] in ("strong", "severe") for c in planted["epochs"][-1]["classes"] if c["severity"])
+    last = [c for c in planted["epochs"][-1]["classes"] if c["verdict"] == "confirmed"]  # a planned look
+    assert [c["severity"] for c in last] == [Severity.of(c["swap_gap"]).value for c in last]
+    assert "severe" in {c["severity"] for c in last}
     assert not clean["flagged"]
     assert clean["verdict"] == "no evidence"
     assert {c["verdict"] for e in clean["epochs"] for c in e["classes"]} <= {"no evidence", "not learned yet"}
