@@ -11,7 +11,7 @@ from camdebug.verdict import words
 from camdebug.verdict.budget import ErrorBudget
 from camdebug.verdict.confirm import confirm
 from camdebug.verdict.memory import Memory
-from camdebug.verdict.plan import LookPlan, decides
+from camdebug.verdict.plan import LookPlan, decides, next_in
 from camdebug.verdict.screen import screen
 
 MIN_PROBES = 20
@@ -249,6 +249,9 @@ class _Case:
             sentences.insert(level is not Level.CONFIRMED, words.swapped(self.swap, self.confirming))
         if level is Level.SUSPECT and self.memory.streak > 1:
             sentences.append(f"So it was in {self.memory.streak} looks running.")
+        if level.is_alert and level is not Level.CONFIRMED:
+            following = next_in(self.look.measured, looks_left=self.look.looks_left)
+            sentences += [] if following is None else [words.undecided(following)]
         if level is raised and not self._raised_now(level):
             sentences.append("It was raised before and is not cleared yet.")
         return level, " ".join(sentences)

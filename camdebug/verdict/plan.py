@@ -26,6 +26,20 @@ def decides(measured: int, *, looks_left: int | None) -> bool:
     return measured > 0 and (is_planned(measured - 1) or looks_left == 1)
 
 
+def next_in(measured: int, *, looks_left: int | None) -> int | None:
+    """In how many looks after this one, number ``measured`` of the plan, the next planned one comes; ``None``: in none.
+
+    >>> next_in(1, looks_left=None), next_in(5, looks_left=None), next_in(5, looks_left=2), next_in(5, looks_left=1)
+    (1, 1, 1, None)
+    >>> next_in(7, looks_left=None), next_in(7, looks_left=2)
+    (2, 1)
+    """
+    if not measured or looks_left == 1:
+        return None
+    following = next(n for n in range(1, _THEN_EVERY + 1) if is_planned(measured - 1 + n))
+    return following if looks_left is None else min(following, looks_left - 1)
+
+
 @dataclass
 class LookPlan:
     """Counts looks from the first one at which all classes are learned. Primitives only.

@@ -91,6 +91,11 @@ def swapped(swap: BackgroundSwap, budget: float) -> str:
     )
 
 
+def undecided(looks: int) -> str:
+    """When a swap will decide what the screen has raised."""
+    return f"A background swap will test it {'at the next look' if looks == 1 else f'in {looks} looks'}."
+
+
 def placed(place: PlaceLock, budget: float, *, epoch: int) -> str:
     """Heat that stays at one place, with its chance level."""
     kept = " It was found there before and is not cleared yet." if place.p_value > budget else ""

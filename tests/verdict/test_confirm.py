@@ -240,3 +240,15 @@ def test_state_goes_on_in_another_judge():
     assert verdicts == expected
     assert verdicts[0].level is Level.CONFIRMED
     assert dataclasses.asdict(other.judge._plan) == dataclasses.asdict(run.judge._plan)
+
+
+def test_what_the_screen_raises_is_told_when_a_swap_will_test_it():
+    run, reasons = Run(looks=20), []
+    for _ in range(20):
+        reasons.append(run.look(p=1e-9)[1][0].reason)
+    said = [r.split("A background swap will test it ")[1].split(".")[0] if "will test" in r else "" for r in reasons]
+    soon = "at the next look"
+    assert said[:9] == [soon, soon, soon, "in 2 looks", soon, "in 3 looks", "in 2 looks", soon, "in 4 looks"]
+    assert said[-2:] == ["at the next look", ""]
+    run = Run()
+    assert "will test" not in run.look(p=1e-9, swap_p=1e-9, gap=0.3)[1][0].reason
