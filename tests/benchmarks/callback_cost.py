@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from camdebug import CAMMonitor, ProbeSet
+from camdebug.observe import observer
+from camdebug.records import EpochRecord
 
 
 class Classifier(pl.LightningModule):
@@ -39,7 +41,7 @@ class Timed(CAMMonitor):
 
     def __init__(self, probes: ProbeSet, **options: Any) -> None:
         super().__init__(probes, verbose=False, **options)
-        self.ratios: list[float] = []
+        self.ratios: dict[str, list[float]] = {}
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         def plain() -> None:
@@ -55,7 +57,18 @@ class Timed(CAMMonitor):
         pl_module.eval()
         after = seconds(plain)
         pl_module.train()
-        self.ratios.append(blocked / ((before + after) / 2))
+        self.ratios.setdefault(kind_of(self.last_record), []).append(blocked / ((before + after) / 2))
+
+
+SCREEN, PLANNED, FULL = "screen", "planned look", "planned look with the full check of maps"
+
+
+def kind_of(record: EpochRecord | None) -> str:
+    """What a look did: the screen alone, or the panels and places as well, or also the check of steadiness."""
+    assert record is not None
+    if not record.places and not any(swap.decides for swap in record.swaps):
+        return SCREEN
+    return PLANNED if record.steadiness is None or record.steadiness.shift is None else FULL
 
 
 def probe_set(pictures: int) -> ProbeSet:
@@ -66,9 +79,12 @@ def probe_set(pictures: int) -> ProbeSet:
     return ProbeSet(images, torch.arange(pictures) % 2, torch.cat([corners, corners + sides], 1))
 
 
-def ratios(network: str, pictures: int, epochs: int, *, contrast: bool) -> list[float]:
+def ratios(network: str, pictures: int, epochs: int, *, contrast: bool, learned: bool) -> dict[str, list[float]]:
+    """By kind of look. ``learned``: take all classes as learned from the start, which a net on noise never is."""
     monitor = Timed(probe_set(pictures), contrast=contrast, log_probes=32)
     batch = TensorDataset(torch.rand(4, 3, 224, 224), torch.arange(4))
+    truth = observer.learned_classes
+    observer.learned_classes = (lambda labels, _: dict.fromkeys(labels.tolist(), True)) if learned else truth
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pl.Trainer(
@@ -80,25 +96,33 @@ def ratios(network: str, pictures: int, epochs: int, *, contrast: bool) -> list[
             enable_progress_bar=False,
             enable_model_summary=False,
         ).fit(Classifier(network), DataLoader(batch, batch_size=4))
+    observer.learned_classes = truth
     assert monitor.last_record is not None
     assert bool(monitor.last_record.contrasts) is contrast
-    return monitor.ratios[1:]  # the first look also imports what draws
+    first = next(iter(monitor.ratios.values()))
+    del first[0]  # it also imports what draws
+    return monitor.ratios
 
 
 def main() -> None:
     options = arguments("how long CAMMonitor blocks training, in plain forwards", epochs=6, pictures=32)
-    cases = {
-        "maps, measures, drawing, logging": (options.pictures, False),
-        # 20 probes of each of two classes, the least that is tested
-        "the same with background contrast": (max(options.pictures, 40), True),
-    }
+    enough = max(options.pictures, 40)  # 20 probes of each of two classes, the least that is tested
     figures: dict[str, Any] = {}
     for network in ("resnet18", "resnet50"):
         print(f"\n{network}, probes of 224 px, 32 of them drawn and logged to TensorBoard (plain forward = 1)")
-        for name, (pictures, contrast) in cases.items():
-            s = spread(ratios(network, pictures, options.epochs, contrast=contrast))
+        without = ratios(network, options.pictures, options.epochs, contrast=False, learned=False)
+        screen = ratios(network, enough, options.epochs, contrast=True, learned=False)
+        planned = ratios(network, enough, options.epochs, contrast=True, learned=True)
+        cases = {
+            "maps, measures, drawing, logging": (options.pictures, without[SCREEN]),
+            "the same with background contrast": (enough, screen[SCREEN]),
+            PLANNED: (enough, planned[PLANNED]),
+            FULL: (enough, planned[FULL]),
+        }
+        for name, (pictures, found) in cases.items():
+            s = spread(found)
             figures.setdefault(network, {})[name] = {**s, "probes": pictures}
-            print(f"  {name:36} {s['median']:6.2f}  ({s['min']:.2f} to {s['max']:.2f}), {pictures} probes", flush=True)
+            print(f"  {name:40} {s['median']:6.2f}  ({s['min']:.2f} to {s['max']:.2f}), {pictures} probes", flush=True)
     keep(options.json, figures)
 
 
