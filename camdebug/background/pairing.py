@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -120,11 +121,10 @@ def _others(class_idx: int, pools: dict[int, Indices], count: int, rng: Generato
     lenders = [pool for k, pool in pools.items() if k != class_idx]
     lenders = [lenders[i] for i in rng.permutation(len(lenders))]
     starts = rng.integers(0, [len(pool) for pool in lenders])
-    turns = range(-(-count // len(lenders)) if len({len(p) for p in lenders}) == 1 else max(map(len, lenders)))
-    found = [
+    in_turn = (
         pool[(start + turn) % len(pool)]
-        for turn in turns
+        for turn in range(max(map(len, lenders)))
         for pool, start in zip(lenders, starts, strict=True)
         if turn < len(pool)
-    ]
-    return rng.permutation(np.asarray(found[:count], dtype=np.int64))
+    )
+    return rng.permutation(np.fromiter(islice(in_turn, count), dtype=np.int64))

@@ -41,8 +41,8 @@ class Observer:
         probes: the probe set.
         method: CAM method of the maps that are drawn and measured.
         target_layer: dotted name or module; by default the last spatial stage.
-        contrast: also measure the contrast of background evidence (two more forwards a probe); without it no class
-            can be more than measured.
+        contrast: also measure background evidence and swaps (two more forwards a probe, eight at planned looks);
+            without it only heat at a fixed place can raise a class, to *watch*.
         chunk_size: pictures in one forward; halved for good when memory runs out.
         alpha: share of clean runs that may raise an alarm.
         seed: of donors and permutations.
@@ -81,7 +81,7 @@ class Observer:
         return {} if self._backgrounds is None else self._backgrounds.pairs
 
     def out_of_reach(self, looks_left: int | None) -> str | None:
-        """Why no alert can ever be raised although classes are tested; ``None`` when one can."""
+        """Why backgrounds can never raise an alert although classes are tested; ``None`` when they can."""
         return out_of_reach(self._pairs, self._judge, looks_left=looks_left)
 
     def smallest_effect(self, looks_left: int | None) -> str:

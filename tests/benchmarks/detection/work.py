@@ -78,7 +78,7 @@ def _results(
 def _one(config: RunConfig, folder: Path, runner: Callable[[RunConfig], Row]) -> str:
     try:
         write(folder, config, {**runner(config), "code": code_version()})
-    except Exception:
+    except Exception:  # one run must not end a study of hours: it is told, fails the command, and is tried again
         return traceback.format_exc()
     return ""
 
