@@ -129,6 +129,8 @@ def test_tensorboard_holds_the_pictures_texts_scalars_and_alerts_of_the_demo(dem
     assert sum(tag.startswith("camdebug/probe/") for tag in images) == 16
     assert sum(tag.startswith("camdebug/filmstrip/") for tag in images) == 16
     assert sum(tag.startswith("camdebug/cue_map/") for tag in images) == 5
+    assert any(tag.startswith("camdebug/place/") for tag in images)
+    assert not any(tag.startswith("camdebug/place/") for tag in clean.Tags()["images"])
     steps = [e.step for e in planted.Scalars("camdebug/outside_mass")]
     assert steps == [e.step for e in planted.Scalars("val/accuracy")]
     assert len(steps) == 8

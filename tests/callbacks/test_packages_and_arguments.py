@@ -118,6 +118,8 @@ def test_the_choices_are_printed_once(capsys):
     out = capsys.readouterr().out
     assert out.count("camdebug: 80 probes of 4 classes, hirescam on net.") == 1
     assert "current weights, every 1 epoch(s); 4 of 4 classes can be judged" in out
+    assert "With 20 pairs of backgrounds a class, a fall in probability of 0." in out
+    assert "is confirmed at four looks of five" in out
 
 
 def test_too_few_probes_to_judge_are_said_at_the_start(capsys):

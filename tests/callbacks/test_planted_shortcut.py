@@ -102,6 +102,9 @@ def test_its_wandb_run_holds_pictures_verdicts_scalars_and_alerts_at_lightnings_
     page = next(folder.rglob(verdicts[-1]["path"])).read_text(encoding="utf-8")
     assert "the background matters for" in page
     assert "<td>confirmed (" in page
+    for beside in ("Right for the wrong reason: ", "Heat outside the boxes: ", "Maps changed by JS", "before training"):
+        assert beside in page
+    assert "What this does not tell you." in page
     last = next(row["camdebug/probe"] for row in reversed(rows) if "camdebug/probe" in row)
     assert last["count"] == 16
     with Image.open(next(folder.rglob(last["filenames"][0]))) as picture:
