@@ -21,9 +21,11 @@ class Composites:
     Args:
         probes: the probe set.
         pairing: M rows.
+        device: where they are put together; by default where the probes are.
     """
 
-    def __init__(self, probes: ProbeSet, pairing: Pairing) -> None:
+    def __init__(self, probes: ProbeSet, pairing: Pairing, *, device: torch.device | None = None) -> None:
+        self._device = device
         self._images = probes.images
         self._objects = probes.annotated_masks()
         self._pairing = pairing
@@ -32,11 +34,12 @@ class Composites:
         return 2 * len(self._pairing.recipients)
 
     def __getitem__(self, rows: slice) -> Tensor:
-        """``(n, C, H, W)``, the dtype of the probes."""
+        """``(n, C, H, W)``, the dtype of the probes, on the device."""
         numbers = torch.arange(len(self))[rows]
         row, other = numbers // 2, (numbers % 2).bool()
         recipient, same = self._pairing.recipients[row], self._pairing.same[row]
         different = self._pairing.other[row]
         fixed = self._objects[recipient] | self._objects[same] | self._objects[different]
         donor = torch.where(other, different, same)
-        return torch.where(fixed[:, None], self._images[recipient], self._images[donor])
+        objects, backgrounds = self._images[recipient].to(self._device), self._images[donor].to(self._device)
+        return torch.where(fixed[:, None].to(self._device), objects, backgrounds)

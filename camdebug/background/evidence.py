@@ -74,7 +74,8 @@ def gather_evidence(
         return margin(logits, own[rows].to(logits.device), other[rows].to(logits.device))
 
     cells, margins, probabilities = [], [], []
-    for chunk in run_pass(model, layer, Composites(probes, pairing), [decision], precision, chunk_size=chunk_size):
+    pictures = Composites(probes, pairing, device=precision.convert(probes.images[:1]).device)
+    for chunk in run_pass(model, layer, pictures, [decision], precision, chunk_size=chunk_size):
         evidence = signed_hirescam(chunk.activation, chunk.gradients[0]).cpu().double()
         logits = chunk.logits.cpu().double()
         cells.append(evidence * outside[chunk.rows])

@@ -1,9 +1,13 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from camdebug import ProbeSet
 from camdebug.background.composites import Composites
+from camdebug.background.evidence import gather_evidence
 from camdebug.background.pairing import Pairing
+from camdebug.cam.layers import TargetLayer
 
 
 def _probes(ignore=None) -> ProbeSet:
@@ -69,3 +73,45 @@ def test_the_probe_set_itself_is_not_written_to():
     before = probes.images.clone()
     Composites(probes, _row(0, 1, 2))[0:2].zero_()
     assert torch.equal(probes.images, before)
+
+
+def test_composites_are_put_together_on_the_device_that_is_asked_for():
+    probes = _probes()
+    pictures = Composites(probes, _row(0, 1, 2), device=torch.device("meta"))[0:2]
+    assert pictures.device == torch.device("meta")
+    assert pictures.shape == (2, 3, 12, 16)
+    assert Composites(probes, _row(0, 1, 2))[0:2].device == probes.images.device
+
+
+class _ReachedTheModelError(Exception):
+    pass
+
+
+class _OnAnotherDevice:
+    """A device that this machine always has: tensors without values."""
+
+    def __init__(self) -> None:
+        self.came_from: list[str] = []
+
+    def convert(self, images: torch.Tensor) -> torch.Tensor:
+        self.came_from.append(images.device.type)
+        return images.to("meta")
+
+    def context(self):
+        return nullcontext()
+
+
+def _stop(*_):
+    raise _ReachedTheModelError
+
+
+def test_evidence_puts_them_together_on_the_models_device():
+    net = torch.nn.Conv2d(3, 2, 1)
+    net.register_forward_pre_hook(_stop)
+    layer = TargetLayer(net, "", channels_last=False, grid=(12, 16), reason="the test's")
+    precision = _OnAnotherDevice()
+    probes = _probes()
+    cover = probes.coverage((12, 16))
+    with pytest.raises(_ReachedTheModelError):
+        gather_evidence(net, layer, probes, _row(0, 1, 2), cover, precision, chunk_size=2)
+    assert precision.came_from[-1] == "meta"
