@@ -155,7 +155,7 @@ def test_captions_say_what_was_found_and_on_which_scale():
     assert wrong.startswith(
         "epoch 5, #0 grey wolf -> <b>dog</b> (wrong), outside .60 (chance .75)  D .60 (chance 0); heat ="
     )
-    assert "no evidence" in empty
+    assert "no heat" in empty
     assert "(right)" in right
     assert all("scale 0 to 6" in caption for caption in (wrong, empty, right))
 
@@ -187,7 +187,7 @@ def test_two_classes_share_one_cue_map():
 def test_a_set_without_boxes_is_drawn():
     shown, sink = run([0], probe_set(annotated=False))
     assert shown.problems == []
-    assert all("no box" in p.caption or "no evidence" in p.caption for _, p in sink.shown[:3])
+    assert all("no box" in p.caption or "no heat" in p.caption for _, p in sink.shown[:3])
     assert sink.shown[0][1].boxes == ()
 
 

@@ -23,7 +23,7 @@ from tests.benchmarks.detection.cues import ABSENT, BACKGROUND_KINDS, INK, KINDS
 from tests.benchmarks.detection.nets import GRIDS, NETS, build  # noqa: E402
 from tests.benchmarks.detection.runs import RunConfig, background_alone, run, without_objects  # noqa: E402
 from tests.benchmarks.detection.study import CLEAN, ONE_CLASS, PLANTED, SILENT, study  # noqa: E402
-from tests.benchmarks.detection.units import units  # noqa: E402
+from tests.benchmarks.detection.units import at_last_unplanned, negatives, units, verdict_score  # noqa: E402
 from tests.benchmarks.detection.worlds import BOX_SIDES, World  # noqa: E402
 
 
@@ -265,9 +265,23 @@ class TestWork:
         assert calls == [configs[0].name, configs[1].name, configs[0].name]
         assert "RuntimeError: lost" in capsys.readouterr().out
 
+    def test_runs_of_other_code_are_told_of_and_kept(self, tmp_path, capsys):
+        config, calls = _config(), []
+        work.write(tmp_path, config, {"config": config.__dict__, "epochs": [{}] * config.epochs, "code": "older"})
+        work.run_all([config, _config(seed=6)], tmp_path, jobs=1, runner=self._runner(calls))
+        assert "kept: 1 with older" in capsys.readouterr().out
+        assert work.read(tmp_path, config)["code"] == "older"
+        assert len(calls) == 1
+        work.run_all([_config(seed=6)], tmp_path, jobs=1, runner=self._runner(calls))
+        assert "older" not in capsys.readouterr().out
 
-def _row(config, gaps, scores, levels, *, p=0.5):
-    """A run of which every class has the same history: ``gaps``, ``levels`` over epochs, ``scores`` of classes."""
+
+def _row(config, gaps, scores, levels, *, p=0.5, deciding=None):
+    """A run of which every class has the same history: ``gaps``, ``levels`` over epochs, ``scores`` of classes.
+
+    Looks that decide are the ``deciding`` ones; by default the last.
+    """
+    deciding = [len(gaps) - 1] if deciding is None else deciding
     count = config.classes
     epochs = [
         {
@@ -282,6 +296,7 @@ def _row(config, gaps, scores, levels, *, p=0.5):
             "swap_margin_gap": list(scores),
             "swap_margin_standard_error": [1.0] * count,
             "swap_p_value": [p] * count,
+            "swap_decides": [e in deciding] * count,
             "level": [level] * count,
         }
         for e, (gap, level) in enumerate(zip(gaps, levels, strict=True))
@@ -348,7 +363,7 @@ class TestReport:
         quiet, sure = "no evidence", "confirmed"
         assert unit([0.1, 0.3, 0.5, 0.5], [quiet, quiet, quiet, sure]).latency == 2
         assert unit([0.1, 0.3, 0.5], [sure, quiet, quiet]).latency == 0
-        assert unit([0.1, 0.3, 0.5], [quiet] * 3).latency == 2  # both epochs that were left passed without a word
+        assert unit([0.1, 0.3, 0.5], [quiet] * 3).latency == math.inf
         assert unit([0.1, 0.1, 0.1], [quiet] * 3).latency is None
         assert unit([None, 0.3, 0.3], [quiet, sure, sure]).latency == 0
 
@@ -358,23 +373,52 @@ class TestReport:
         found_it["epochs"][0]["level"] = ["no evidence", "confirmed", "no evidence"]
         missed = _row(replace(config, seed=7), [0.5, 0.5], [1.0] * 3, ["no evidence", "no evidence"])
         missed["epochs"][0]["level"] = ["confirmed", "no evidence", "no evidence"]
-        power = report.summary([found_it, missed])["one_class_tag_power"]
-        assert (power["value"], power["count"]) == (0.5, 2)
+        elsewhere = _row(_config(kind=ONE_CLASS_TAG, seed=10), [0.5], [1.0] * 3, ["no evidence"])  # in another part
+        forgot = _row(replace(config, seed=13), [0.5, 0.1], [1.0] * 3, ["no evidence", "no evidence"])
+        never = _row(replace(config, seed=16), [0.1, 0.0], [1.0] * 3, ["no evidence", "no evidence"])
+        found = report.summary([found_it, missed, elsewhere, forgot, never])
+        powers = [found[f"one_class_tag_power{of}"] for of in ("", "_by_peak", "_all")]
+        assert [(p["value"], p["count"]) for p in powers] == [(0.5, 2), (0.3333, 3), (0.25, 4)]
 
     def test_thresholds_are_chosen_without_the_size_they_are_tried_on(self):
         rows = []
         for side, low in ((13, 0.0), (17, 0.0), (22, 4.0)):
             rows.append(_row(_config(side=side, seed=side), [0.5], [low + 2.0] * 3, ["no evidence"]))
             rows += [{**r, "config": {**r["config"], "side": side}} for r in _clean_rows([low])]
-        found = report.summary(rows)["screen_leave_one_out"]["side"]
+        for row in rows:  # the swap separates all; the screen has no part in it
+            row["epochs"][0]["swap_margin_gap"] = [9.0 if row["config"]["part"] == PLANTED else -9.0] * 3
+        figures = report.summary(rows)
+        found = figures["screen_leave_one_out"]["side"]
         assert found["22"]["value"] == 0.5  # its clean runs are above what separates the others
         assert found["13"]["value"] == 1.0
         assert found["all"]["value"] == pytest.approx((1.0 + 2 / 3) / 2, abs=1e-4)
+        assert figures["leave_one_size_out_accuracy"] == found["all"]
+
+    def test_the_screen_is_tried_on_unplanned_looks_too(self):
+        rows = []
+        for side in (13, 17):
+            planted = _row(_config(side=side, seed=side), [0.1, 0.5], [0.0] * 3, ["no evidence"] * 2)
+            planted["epochs"][0]["contrast_value"] = [3.0] * 3
+            clean = _clean_rows([0.0], ("no evidence",) * 2)
+            rows += [planted, *({**r, "config": {**r["config"], "side": side}} for r in clean)]
+        found = report.summary(rows)
+        assert found["leave_one_size_out_accuracy"]["value"] == 0.5
+        assert found["screen_leave_one_out_unplanned"]["side"]["all"]["value"] == 1.0
+        assert found["screen_auroc_without_unplanned"]["side"] == {"13": 1.0, "17": 1.0}
+        assert {u.last["contrast_value"] for u in at_last_unplanned(units(rows[:1]))} == {3.0}
+        assert {u.gap for u in at_last_unplanned(units(rows[:1]))} == {0.5}
+        assert at_last_unplanned(units(_clean_rows([1.0]))) == []  # its only look decides
 
     def test_silent_parts_are_counted_apart(self):
         inside = _row(_config(part=SILENT, kind=INK), [0.9], [0.0] * 3, ["no evidence"])
         absent = _row(_config(part=SILENT, cue_in_probes=False), [0.9], [0.0] * 3, ["watch"])
         found = report.summary([inside, absent])
+        for epoch in absent["epochs"]:
+            epoch["swap_decides"] = [False] * 3
+        more = report.summary([inside, absent])["silent"]
+        assert [more[n]["runs_with_a_deciding_look"] for n in ("cue_in_box", "probes_without_cue")] == [1, 0]
+        assert more["probes_without_cue"]["runs"] == 1
+        assert more["probes_without_cue"]["of_runs_with_a_deciding_look"]["last_answers"] == {}
         assert found["silent"]["cue_in_box"]["last_answers"] == {"no evidence": 3}
         assert found["silent"]["probes_without_cue"]["runs_watch"]["value"] == 1.0
         assert found["made_with"]["units"]["large_gap"] == 0
@@ -387,6 +431,110 @@ class TestReport:
         assert found["mean"] == pytest.approx(0.41)
         assert found["share_at_or_below_0.05"]["value"] == 0.25
         assert found["share_at_or_below_0.5"]["value"] == 0.5
+
+    def test_p_values_of_planned_and_unplanned_looks_are_counted_apart(self):
+        (row,) = _clean_rows([0.0], ("no evidence",) * 5)
+        for epoch, p in zip(row["epochs"], (0.9, 0.04, 0.7, 0.2, 0.004), strict=True):
+            epoch["contrast_p_value"] = epoch["swap_p_value"] = [p, p, None]
+            epoch["swap_decides"] = [epoch["epoch"] in (1, 4)] * 3
+        never = _row(_config(part=CLEAN, strength=0.0, seed=1, classes=2), [0.0], [0.0] * 2, ["watch"], deciding=[])
+        found = report.summary([row, never])["p_values_of_clean_runs"]
+        counts = {looks: found["swap"][looks]["share_at_or_below_0.05"] for looks in ("planned", "unplanned")}
+        assert [(f["value"], f["count"]) for f in counts.values()] == [(1.0, 4), (0.0, 7)]
+        assert (found["swap"]["mean"], found["swap"]["runs"]) == (pytest.approx((3.688 + 0.5) / 11, abs=1e-4), 2)
+        one = {name: found[name]["one_a_run_and_class"] for name in ("contrast", "swap")}
+        assert (one["swap"]["mean"], one["swap"]["runs"]) == (0.04, 1)  # the first planned look; the pair had none
+        assert (one["contrast"]["mean"], one["contrast"]["runs"]) == (pytest.approx((0.2 * 2 + 0.5) / 3, abs=1e-4), 2)
+
+    def test_units_are_ranked_by_the_products_own_score(self):
+        from camdebug.records import BackgroundContrast, BackgroundSwap
+        from camdebug.verdict.score import reliance
+
+        row = _row(_config(), [0.5], [1.0] * 3, ["no evidence"])
+        numbers = {"swap_margin_gap": 1.7, "swap_margin_standard_error": 0.2}
+        numbers |= {"contrast_value": -0.4, "contrast_standard_error": 0.05}
+        row["epochs"][0] |= {name: [value] * 3 for name, value in numbers.items()}
+        none = torch.empty(0)
+        contrast = BackgroundContrast((0,), (9,), -0.4, 0.05, 0.9, none, none, none)
+        swap = BackgroundSwap((0,), (9,), 0.1, 0.1, 1.7, 0.2, 0.01, (0.1, 0.1), (0.1, 0.1), none, none, True)
+        scores = [verdict_score(unit.last) for unit in units([row])]
+        assert scores == pytest.approx([reliance(contrast, swap)] * 3)
+        assert scores[0] == pytest.approx((1.7 / 0.5 - 0.4 / 0.35) / 2)
+
+    def test_tiny_differences_are_no_strong_ones_however_sure(self):
+        large = _row(_config(), [0.5], [2.0] * 3, ["no evidence"])
+        (clean,) = _clean_rows([0.1])
+        for name in ("contrast_standard_error", "swap_margin_standard_error"):
+            clean["epochs"][0][name] = [0.001] * 3  # a hundred standard errors
+        assert report.summary([large, clean])["auroc_large_gap"]["value"] == 1.0
+
+    def test_only_runs_that_are_clean_by_construction_are_negatives(self):
+        others = [
+            _row(_config(part=SILENT, kind=INK, seed=30), [0.9], [9.0] * 3, ["confirmed"]),
+            _row(_config(part=ONE_CLASS, kind=ONE_CLASS_TAG, seed=31), [0.0], [9.0] * 3, ["confirmed"]),
+            _row(_config(seed=32), [0.0], [9.0] * 3, ["confirmed"]),
+        ]
+        large = _row(_config(), [0.5], [3.0] * 3, ["no evidence"])
+        rows = [*others, large, *_clean_rows([0.0])]
+        assert {u.config["part"] for u in negatives(units(rows))} == {CLEAN}
+        found = report.summary(rows)
+        assert found["auroc_large_gap"]["value"] == 1.0
+        assert found["false_alarm_rate"]["value"] == 0.0
+        assert found["clean_runs"]["value"] == 1
+
+    def test_the_gap_is_that_after_the_last_epoch(self):
+        faded = _row(_config(), [0.5, 0.1], [1.0] * 3, ["no evidence"] * 2)
+        assert [u.gap for u in units([faded])] == [0.1] * 3
+        assert [u.peak_gap for u in units([faded])] == [0.5] * 3
+        found = report.summary([faded, *_clean_rows([0.0])])
+        assert found["made_with"]["units"] == {"large_gap": 0, "small_gap": 3, "clean": 3}
+
+    def test_worlds_that_choices_were_made_on_are_left_out_beside_the_headlines(self):
+        seen = variants.seeds_of_choices()
+        kept = json.loads((Path(variants.__file__).parent.parent / "results/detection_variants.json").read_text())
+        assert kept["runs"][CLEAN] == kept["runs"][PLANTED] == variants.CHOSEN_ON
+        assert len(seen) == 2 * variants.CHOSEN_ON  # placed runs share the seeds of clean ones
+        used = {
+            part: min(c.seed for c in study("full") if c.part == part and c.seed in seen) for part in (CLEAN, PLANTED)
+        }
+        new = {part: min(c.seed for c in study("full") if c.part == part and c.seed not in seen) for part in used}
+        clean = _config(part=CLEAN, strength=0.0)
+        rows = [
+            _row(_config(seed=used[PLANTED]), [0.5], [0.0] * 3, ["no evidence"]),
+            _row(_config(seed=new[PLANTED]), [0.5], [3.0] * 3, ["no evidence"]),
+            _row(replace(clean, seed=used[CLEAN]), [0.0], [9.0] * 3, ["no evidence"]),
+            _row(replace(clean, seed=new[CLEAN]), [0.0], [1.0] * 3, ["no evidence"]),
+        ]
+        found = report.summary(rows)
+        assert found["auroc_large_gap"]["value"] == 0.25
+        unseen = found["auroc_unseen_by_variants"]
+        assert (unseen["large"]["value"], unseen["large"]["count"]) == (1.0, 3)
+        assert (unseen["small"]["count"], unseen["clean_runs"]["value"]) == (0, 1)
+
+    def test_what_was_never_confirmed_took_for_ever(self):
+        late = _row(_config(), [0.5] * 3, [1.0] * 3, ["no evidence", "no evidence", "confirmed"])
+        never = [_row(_config(seed=s), [0.5] * 3, [1.0] * 3, ["no evidence"] * 3) for s in (6, 7)]
+        found = report.summary([late, never[0]])
+        assert found["latency"] == {
+            "quarter": 2.0,
+            "median": None,
+            "three_quarters": None,
+            "nine_tenths": None,
+            "never": 0.5,
+        }
+        found = report.summary([late, *never])
+        assert found["median_latency"] == {"value": None, "interval": [2.0, None], "count": 9}
+        json.dumps(found, allow_nan=False)
+        assert report.summary([late])["median_latency"]["interval"] == [2.0, 2.0]
+
+    def test_people_read_what_figures_do_not_tell(self, capsys):
+        found = report.summary([_row(_config(), [0.5], [1.0] * 3, ["no evidence"])])
+        report.show(found)
+        shown = capsys.readouterr().out
+        assert shown.splitlines()[-1].startswith("What this does not tell you.")
+        assert "never" in shown
+        assert found["limits"].startswith("*What this does not tell you.*")
+        assert set(found["notes"]) <= set(found)
 
     def test_nothing_at_all_gives_figures_too(self):
         found = report.summary([])
@@ -407,7 +555,7 @@ def test_a_tiny_study_from_training_to_picture(tmp_path, capsys):
     assert len(text) < 60_000
     for name in report.HEADLINES:
         value = [found[name]["value"], *found[name]["interval"], found[name]["count"]]
-        assert all(math.isfinite(v) for v in value)
+        assert all((v is None and name == "median_latency") or math.isfinite(v) for v in value)
     assert found["clean_runs"]["value"] == 1
     report.show(found)
     assert "auroc_large_gap" in capsys.readouterr().out

@@ -98,14 +98,25 @@ def test_the_p_value_that_can_be_resolved_is_the_one_that_the_judge_asks_for(mon
 
     monkeypatch.setattr(backgrounds, "contrasts", note_resolved)
     monkeypatch.setattr(observer_room, "Judge", Noting)
-    observer = Observer(probes(classes=classes), alpha=0.05)
+    observer = Observer(probes(classes=classes), alpha=0.1)
     look(observer, net(), looks_left=looks_left)
     look(observer, net(), epoch=1, looks_left=looks_left)
     corrections = 1 if classes > 2 else 2
     assert len(resolved) == 2
     assert resolved == pytest.approx([max(a / corrections, 1e-6) for a in asked])
-    assert asked[0] == pytest.approx(0.03 / (looks_left or 2) / (classes if classes > 2 else 1))
-    assert resolved[0] == pytest.approx(0.03 / (looks_left or 2) / tests)
+    assert asked[0] == pytest.approx(0.06 / (looks_left or 2) / (classes if classes > 2 else 1))
+    assert resolved[0] == pytest.approx(0.06 / (looks_left or 2) / tests)
+
+
+@pytest.mark.parametrize("gives", ["logits", "probabilities"])
+def test_scores_that_look_like_probabilities_are_noticed(gives):
+    model = net()
+    if gives == "probabilities":
+        model.register_forward_hook(lambda module, inputs, output: output.softmax(1))
+    observer = Observer(probes())
+    with borrowed(model):
+        observer.prepare(model, ModelPrecision(model))
+    assert observer.gives_probabilities is (gives == "probabilities")
 
 
 def test_more_classes_than_scores_are_refused_by_name():

@@ -29,17 +29,15 @@ def contrasts(
         seed: of the sign flips.
     """
     cells = outside[:, 0] - outside[:, 1]
-    groups = by_class(pairing, labels, usable=cells.sum((1, 2)).isfinite())
-    p_values = [
-        sign_flip_p_value(g.pair_means(cells.sum((1, 2))), smallest_p=smallest_p, seed=seed) for g in groups.single
-    ]
-    if groups.pair is not None:
-        return (_contrast(groups.pair, cells, pair_p_value(p_values)),)
-    return tuple(_contrast(g, cells, p) for g, p in zip(groups.single, p_values, strict=True))
-
-
-def _contrast(rows: Rows, cells: Tensor, p_value: float) -> BackgroundContrast:
     sums = cells.sum((1, 2))
+    groups = by_class(pairing, labels, usable=sums.isfinite())
+    p_values = [sign_flip_p_value(g.pair_means(sums), smallest_p=smallest_p, seed=seed) for g in groups.single]
+    if groups.pair is not None:
+        return (_contrast(groups.pair, cells, sums, pair_p_value(p_values)),)
+    return tuple(_contrast(g, cells, sums, p) for g, p in zip(groups.single, p_values, strict=True))
+
+
+def _contrast(rows: Rows, cells: Tensor, sums: Tensor, p_value: float) -> BackgroundContrast:
     value, standard_error = spread(rows.pair_means(sums))
     probes, differences = rows.recipient_means(sums)
     taken = rows.pair_means(cells)

@@ -34,7 +34,8 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
 
     Metrics (for ``EarlyStopping``, ``ModelCheckpoint`` and loggers): ``camdebug/outside_mass``,
     ``camdebug/log_density_ratio``, ``camdebug/background_evidence``, ``camdebug/swap_gap``,
-    ``camdebug/suspect_classes``, ``camdebug/confirmed_classes`` and more, and for each class
+    ``camdebug/reliance``, ``camdebug/suspect_classes`` and ``camdebug/confirmed_classes`` (that level or worse) and
+    more, and for each class
     ``camdebug/class/<slug>/...``.
 
     Alerts: one for every change of state that touches *watch* or worse, as a warning, in the dashboards and to
@@ -114,7 +115,8 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             seed=seed,
         )
         self._looker = Looker(self._observer)
-        self._metrics = MetricLog(name=name, chance_outside_mass=_uniform_outside(probes), messages=self._messages)
+        tested = self._observer.testable_classes
+        self._metrics = MetricLog.of(probes, name=name, contrast=contrast, tested=tested, messages=self._messages)
         self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages, on_alert=on_alert)
         self._stopper = Stopper(action, self._messages)
         self._forget()
@@ -152,6 +154,11 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         if layer is None:
             return
         self._off = False
+        if self._observer.gives_probabilities:
+            self._messages.warn_once(
+                "camdebug takes the model's scores for logits, but they look like probabilities (0 or more, rows sum "
+                "to 1). Evidence and swaps come out too small: return logits from forward, leave softmax to the loss."
+            )
         with self._messages.harmless("starting"):
             weights = facts.weights_seen(trainer, self)
             self._reporter.open(trainer.loggers, method=self._observer.method, layer=layer, weights=weights)
@@ -241,8 +248,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         judged = (
             f"{len(testable)} of {len(self.probes.class_names)} classes can be judged"
             if testable
-            else "no background can be tested (that takes boxes of 2 to 70 % of the picture and 20 probes in a class), "
-            "only whether heat stays at one place"
+            else "no background can be tested (that takes boxes of 2 to 70 % of the picture and 20 probes in a class)"
         )
         return (
             f"{self.name}: {len(self.probes)} probes of {len(self.probes.class_names)} classes, "
@@ -289,10 +295,6 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Without what Lightning hangs on callbacks."""
         return {k: v for k, v in vars(self).items() if k not in ("log", "log_dict")}
-
-
-def _uniform_outside(probes: ProbeSet) -> float:
-    return float(1 - probes.coverage((1, 1)).mean())
 
 
 def _blames(error: Exception, argument: str) -> bool:

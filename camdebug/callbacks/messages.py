@@ -49,11 +49,15 @@ class Messenger:
             _print(text, sys.stdout)
 
     def warn(self, text: str, category: type[CamdebugWarning] = CamdebugWarning) -> None:
-        """Warn, whatever the warning filters are."""
+        """Warn, whatever the warning filters are.
+
+        Python shows a warning once for each text and place in a process, so a second training would be silent: without
+        a registry it has no memory. Where in our code it comes from tells people nothing, so no line of it is shown.
+        """
         if not self.active:
             return
         try:
-            warnings.warn(text, category, stacklevel=3)
+            warnings.warn_explicit(text, category, "camdebug", 0, module="camdebug", registry={})
         except Exception:  # the filters' own "error", or a host program's handler that fails
             _print(f"{category.__name__}: {text}", sys.stderr)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from camdebug.callbacks import trainer_facts as facts
+from camdebug.callbacks.known_metrics import KnownMetrics
 from camdebug.callbacks.messages import Messenger
-from camdebug.callbacks.metrics import chance_level, metrics_of, missing
+from camdebug.callbacks.metrics import chance_level, metrics_of
+from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
 
 
@@ -19,14 +21,26 @@ class MetricLog:
         name: first part of every metric name.
         chance_outside_mass: the share of heat outside the boxes if heat ignored them.
         messages: says what went wrong.
+        known: all metrics that there are; without it every name is one.
 
     Attributes:
         values: the last value of each metric.
     """
 
-    def __init__(self, *, name: str, chance_outside_mass: float, messages: Messenger) -> None:
-        self._name, self._chance, self._messages = name, chance_outside_mass, messages
+    def __init__(
+        self, *, name: str, chance_outside_mass: float, messages: Messenger, known: KnownMetrics | None = None
+    ) -> None:
+        self._name, self._chance, self._messages, self._known = name, chance_outside_mass, messages, known
         self.forget()
+
+    @classmethod
+    def of(
+        cls, probes: ProbeSet, *, name: str, contrast: bool, tested: Collection[str], messages: Messenger
+    ) -> MetricLog:
+        """The log of a monitor of these probes; see :class:`KnownMetrics` for ``contrast`` and ``tested``."""
+        uniform = float(1 - probes.coverage((1, 1)).mean())
+        known = KnownMetrics(name, probes, contrast=contrast, tested=tested)
+        return cls(name=name, chance_outside_mass=uniform, messages=messages, known=known)
 
     def forget(self) -> None:
         """A new run begins."""
@@ -58,20 +72,41 @@ class MetricLog:
         with self._messages.harmless("logging metrics"):
             if getattr(trainer, "barebones", False):  # where Lightning warns at every log
                 return
-            awaited = [n for n in facts.monitored_names(trainer) if n.startswith(f"{self._name}/")]
+            awaited = self._awaited(trainer)
             unseen = any(n not in trainer.callback_metrics for n in awaited)
             if not (looked or unseen or (closing and self._last_epoch != trainer.current_epoch)):
                 return
             self._last_epoch = trainer.current_epoch
-            self._stand_in_for(missing(awaited, self.values, name=self._name))
+            self._stand_in_for([name for name in awaited if name not in self.values])
             for key, value in {**self._stand_ins, **self.values}.items():
                 # Of batch size 1, because Lightning refuses to guess one in some trainings.
                 pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=False, prog_bar=False, batch_size=1)
 
+    def _awaited(self, trainer: facts.Trainer) -> list[str]:
+        """Metrics of ours that a monitor waits for. A name that is none of ours is not stood in for but said."""
+        ours = sorted(name for name in facts.monitored_names(trainer) if name.startswith(f"{self._name}/"))
+        for name in ours:
+            if self._known is not None and name not in self._known and name not in trainer.callback_metrics:
+                closest = self._known.closest(name)
+                self._messages.warn_once(
+                    f"camdebug has no metric {name}, but a monitor waits for it."
+                    + (f" Did you mean {closest}?" if closest else "")
+                    + " Unless you log it yourself, Lightning will miss it."
+                )
+        return [name for name in ours if self._known is None or name in self._known]
+
     def _stand_in_for(self, lacking: list[str]) -> None:
         self._stand_ins = {key: chance_level(key, chance_outside_mass=self._chance) for key in lacking}
-        if lacking:
+        reasons = {key: self._known.why_never(key) if self._known is not None else None for key in lacking}
+        for key, why in reasons.items():
+            if why is not None:
+                self._messages.warn_once(
+                    f"camdebug: {key} will have no value in this run, although a monitor waits for it: {why}. It stays "
+                    f"at its chance level {self._stand_ins[key]:.3g}, so that monitor cannot tell epochs apart."
+                )
+        waiting = {key: self._stand_ins[key] for key, why in reasons.items() if why is None}
+        if waiting:
             self._messages.warn_once(
-                f"camdebug has no value for {', '.join(lacking)} but a monitor waits for it; it gets the chance level "
-                f"{list(self._stand_ins.values())} instead, so that the monitor does not end the training."
+                f"camdebug has no value for {', '.join(waiting)} but a monitor waits for it; it gets the chance level "
+                f"{list(waiting.values())} instead, so that the monitor does not end the training."
             )

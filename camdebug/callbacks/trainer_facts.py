@@ -102,9 +102,17 @@ def is_last_validation(trainer: Trainer) -> bool:
 
 def is_last_epoch(trainer: Trainer) -> bool:
     """No epoch follows this one, as far as can be told."""
-    if trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step:
+    if 0 <= trainer.max_steps <= trainer.global_step:
         return True
-    return _planned(trainer) and bool(trainer.current_epoch + 1 >= trainer.max_epochs)
+    if trainer.should_stop and _may_stop(trainer):
+        return True
+    return _has_last_epoch(trainer) and bool(trainer.current_epoch + 1 >= trainer.max_epochs)
+
+
+def _may_stop(trainer: Trainer) -> bool:
+    """Whether a call to stop is heard after this epoch: before ``min_epochs`` and ``min_steps`` Lightning goes on."""
+    enough_epochs = trainer.current_epoch + 1 >= (trainer.min_epochs or 0)
+    return bool(enough_epochs and trainer.global_step >= (trainer.min_steps or 0))
 
 
 def has_initial_weights(trainer: Trainer) -> bool:
@@ -114,13 +122,29 @@ def has_initial_weights(trainer: Trainer) -> bool:
 
 def looks_left(trainer: Trainer, every_n_epochs: int) -> int | None:
     """Planned looks from this epoch on, this one and the last epoch's included; ``None`` without a plan."""
-    if not _planned(trainer):
-        return None
-    return 1 + max(0, math.ceil((int(trainer.max_epochs) - 1 - int(trainer.current_epoch)) / every_n_epochs))
+    if is_last_epoch(trainer):
+        return 1
+    by_epochs = int(trainer.max_epochs) - 1 - int(trainer.current_epoch) if _has_last_epoch(trainer) else None
+    following = [epochs for epochs in (by_epochs, _epochs_until_max_steps(trainer)) if epochs is not None]
+    return 1 + max(0, math.ceil(min(following) / every_n_epochs)) if following else None
 
 
-def _planned(trainer: Trainer) -> bool:
+def _has_last_epoch(trainer: Trainer) -> bool:
     return trainer.max_epochs not in (None, -1)
+
+
+def _epochs_until_max_steps(trainer: Trainer) -> int | None:
+    """Epochs that begin after this one before ``max_steps`` is reached; ``None`` where that cannot be told."""
+    batches = trainer.num_training_batches
+    if trainer.max_steps < 0 or not (math.isfinite(batches) and batches):
+        return None
+    if not trainer.lightning_module.automatic_optimization:  # takes as many steps as it likes
+        return None
+    done, together = int(trainer.fit_loop.epoch_loop.batch_idx) + 1, int(trainer.accumulate_grad_batches)
+    per_epoch = math.ceil(int(batches) / together)
+    taken = per_epoch if done >= batches else done // together
+    left = int(trainer.max_steps) - int(trainer.global_step) - (per_epoch - taken)
+    return max(0, math.ceil(left / per_epoch))
 
 
 def monitored_names(trainer: Trainer) -> set[str]:

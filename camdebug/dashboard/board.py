@@ -29,7 +29,7 @@ class Dashboard:
 
     Overlays and the verdict are logged at every look; wrong predictions also with the heat for what was predicted.
     Film strips and maps of classes are logged at looks 1 to 10, then at every doubling (20, 40, ...), at the final
-    look and when a class enters or leaves an alert level.
+    look, when a class enters or leaves an alert level and when heat is found to stay at a place.
 
     Args:
         probes: the fixed probe set.
@@ -70,6 +70,7 @@ class Dashboard:
         self._class_maps = ClassMaps(probes, self._colours, prefix=prefix, slugs=self._slugs, max_classes=max_classes)
         self._film = Film(len(self._logged))
         self._looks = 0
+        self._locked: set[int] = set()
         self._undrawn: EpochRecord | None = None
 
     def publish(self, record: EpochRecord, *, step: int, verdict_text: str, final: bool = False) -> None:
@@ -86,7 +87,9 @@ class Dashboard:
         self._class_maps.see(record)
         self._sinks.text(f"{self._prefix}/verdict", verdict_text, step=step)
         self._log("overlays", lambda: self._overlays(record), step)
-        if final or strips_due(self._looks) or _alert_changed(record):
+        locked, before = {v.class_idx for v in record.verdicts if v.locked_place}, self._locked
+        self._locked = locked
+        if final or strips_due(self._looks) or _alert_changed(record) or locked - before:
             self._log_summaries(record, step)
         else:
             self._undrawn = record

@@ -115,7 +115,7 @@ def closing_words(twins: Sequence[Twin]) -> str:
         last = twin.records[-1]
         confirmed = [v for v in last.verdicts if v.level is Level.CONFIRMED]
         mean_drop = sum(twin.accuracy_drop.values()) / len(twin.accuracy_drop)
-        found = "no evidence that a class leans on its background"
+        found = last.verdict.reason.rstrip(".")
         if last.verdict.first_epoch is not None:
             found = (
                 f"{len(confirmed)} of {len(last.verdicts)} classes confirmed to lean on their backgrounds, first alert "

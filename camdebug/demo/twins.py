@@ -61,7 +61,7 @@ class _Recorder(pl.Callback):
         flagged = [f"{v.name} {v.level.value}" for v in record.verdicts if v.level.is_alert]
         accuracy = float(trainer.callback_metrics["val/accuracy"])
         print(
-            f"  {self._twin.name:8} epoch {trainer.current_epoch + 1:2}/{trainer.max_epochs}  accuracy {accuracy:.2f}  "
+            f"  {self._twin.name:8} epoch {trainer.current_epoch:2}  accuracy {accuracy:.2f}  "
             f"{', '.join(flagged) if flagged else 'nothing flagged'}",
             flush=True,
         )

@@ -16,7 +16,8 @@ from camdebug.cam.precision import Precision
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import BackgroundContrast, BackgroundSwap
-from camdebug.verdict.judge import MIN_PROBES, Judge, Look
+from camdebug.verdict.case import MIN_PROBES, Look
+from camdebug.verdict.judge import Judge
 
 OBJECTS_BEFORE_DONORS = 4
 """At a planned look so many objects stand before each pair of donors; at the others one does."""

@@ -12,19 +12,20 @@ from torch import Tensor, nn
 from camdebug.cam.engine import explain
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.methods import check_methods
-from camdebug.cam.passes import find_target_layer
+from camdebug.cam.passes import as_scores, find_target_layer
 from camdebug.cam.precision import Precision
 from camdebug.measures.leads import wrong_reasons
 from camdebug.measures.localisation import localisation_scores
 from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.observe.backgrounds import Backgrounds, Findings
-from camdebug.observe.outlook import out_of_reach, smallest_effect
+from camdebug.observe.outlook import out_of_reach, places_out_of_reach, smallest_effect
 from camdebug.observe.places import find_places
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord, Heatmaps, PlaceLock, SteadinessReport
 from camdebug.steadiness.check import Steadiness
-from camdebug.verdict.judge import Judge, Look
+from camdebug.verdict.case import MIN_PROBES, Look
+from camdebug.verdict.judge import Judge
 from camdebug.verdict.learned import learned_classes
 from camdebug.verdict.run import run_verdict
 
@@ -46,6 +47,9 @@ class Observer:
         chunk_size: pictures in one forward; halved for good when memory runs out.
         alpha: share of clean runs that may raise an alarm.
         seed: of donors and permutations.
+
+    Attributes:
+        gives_probabilities: the model's scores look like probabilities, not logits; known from ``prepare`` on.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Observer:
         (self.method,) = check_methods(method if isinstance(method, str) else [method])
         self.probes = probes
         self.layer: TargetLayer | None = None
+        self.gives_probabilities = False
         self._target_layer = target_layer
         self._chunk_size = chunk_size
         self._seed = seed
@@ -85,8 +90,20 @@ class Observer:
         return out_of_reach(self._pairs, self._judge, looks_left=looks_left)
 
     def smallest_effect(self, looks_left: int | None) -> str:
-        """The smallest effect that these probes are likely to confirm, in words; empty when none can be."""
-        return smallest_effect(self._pairs, self._judge, looks_left=looks_left)
+        """The smallest effect that these probes are likely to confirm, in words, and what of places can be found."""
+        places = self._places_out_of_reach(looks_left)
+        if not self._pairs:
+            return "Only whether heat stays at one place can be found." if places is None else f"And {places}"
+        effect = smallest_effect(self._pairs, self._judge, looks_left=looks_left)
+        return f"{effect} But {places}".lstrip() if places is not None else effect
+
+    def _places_out_of_reach(self, looks_left: int | None) -> str | None:
+        if self.layer is None:
+            return None
+        counts = self.probes.counts
+        tests = sum(count >= MIN_PROBES for count in counts)
+        share = self._judge.place_threshold(tests=tests, looks_left=looks_left)
+        return places_out_of_reach(self.layer.grid, counts, share, annotated=self.probes.annotated)
 
     def prepare(self, model: nn.Module, precision: Precision) -> TargetLayer:
         """Find the target layer and check that model and probes fit together. Call inside ``borrowed(model)``.
@@ -97,10 +114,12 @@ class Observer:
         images = self.probes.images
         self.layer = find_target_layer(model, images, precision, self._target_layer)
         with precision.context():
-            scores = model(precision.convert(images[:1].clone())).shape[1]
-        if len(self.probes.class_names) > scores:
+            scores = as_scores(model(precision.convert(images[:1].clone())))
+        self.gives_probabilities = _are_probabilities(scores.float())
+        if len(self.probes.class_names) > scores.shape[1]:
             raise ValueError(
-                f"probes: have {len(self.probes.class_names)} classes, but the model gives {scores} scores; the labels "
+                f"probes: have {len(self.probes.class_names)} classes, but the model gives {scores.shape[1]} scores; "
+                "the labels "
                 "must be the model's class indices"
             )
         return self.layer
@@ -249,3 +268,8 @@ class Observer:
     def __getstate__(self) -> dict[str, Any]:
         """Without the layer, which is a part of the model, and what can be computed again."""
         return {**vars(self), "layer": None, "_on_grid": {}}
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    """Whether ``(n, K)`` scores are 0 or more and sum to 1, to the precision of bfloat16."""
+    return bool((scores >= 0).all()) and bool(((scores.sum(1) - 1).abs() < 1e-2).all())

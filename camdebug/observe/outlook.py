@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from camdebug.background.sign_flip import smallest_attainable_p
+from camdebug.measures.place import FINEST_RIM, LEAST, rim_places
 from camdebug.numerals import number
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.power import SPREAD, pairs_needed, smallest_gap
 
 _WORTH_FINDING = 0.15
+_COARSEST_WITH_BOXES = 3
 
 _NOTHING = 1e-12
 """What is left of a spent budget is no more than rounding."""
@@ -41,6 +43,38 @@ def out_of_reach(pairs: Mapping[int, int], judge: Judge, *, looks_left: int | No
     return (
         f"no alert on backgrounds is possible: each test may spend {share:.1e} of the error budget, and {most} probes "
         f"of a class cannot give a p-value below {best:.1e}. Add probes, look less often, or raise alpha."
+    )
+
+
+def places_out_of_reach(grid: tuple[int, int], counts: Sequence[int], share: float, *, annotated: bool) -> str | None:
+    """Why heat at a fixed place can never raise an alert; ``None`` when it can.
+
+    Args:
+        grid: height and width of the maps in cells.
+        counts: probes of each class.
+        share: of the error budget, for one class at one look.
+        annotated: the probes have boxes.
+    """
+    needed, most = _COARSEST_WITH_BOXES if annotated else FINEST_RIM, max(counts, default=0)
+    if min(grid) < needed:
+        boxes = "" if annotated else ", or boxes for the probes"
+        return (
+            f"heat at a fixed place cannot be tested: the maps have {grid[0]}x{grid[1]} cells, that takes "
+            f"{needed}x{needed}{'' if annotated else ' without boxes'}. Choose an earlier target_layer{boxes}."
+        )
+    if most < LEAST:
+        return f"heat at a fixed place cannot be tested: that takes {LEAST} probes of a class, the most are {most}."
+    best = len(rim_places(grid)) * 0.5**most
+    if best <= share:
+        return None
+    if share < _NOTHING:
+        return (
+            "the looks that were planned before have spent the error budget for heat at a fixed place: no new alert on "
+            "it can be raised. For one in the epochs to come, raise alpha."
+        )
+    return (
+        f"no alert on heat at a fixed place is possible: each test may spend {share:.1e} of the error budget, and "
+        f"{most} probes of a class cannot give a p-value below {best:.1e}. Add probes, look less often, or raise alpha."
     )
 
 

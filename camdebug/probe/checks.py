@@ -191,6 +191,17 @@ def check_not_normalised(name: str, boxes: Sequence[Tensor], image_size: tuple[i
         )
 
 
+def check_order(name: str, boxes: Sequence[Tensor]) -> None:
+    """Raise when most boxes end before they begin: they are of another format."""
+    every = torch.cat([torch.zeros(0, 4, dtype=torch.float64), *boxes])
+    inverted = int(((every[:, 2] < every[:, 0]) | (every[:, 3] < every[:, 1])).sum())
+    if 2 * inverted > len(every):
+        raise ValueError(
+            f"{name}: {inverted} of {len(every)} end before they begin; expected x1, y1, x2, y2 in pixels, these look "
+            "like x, y, width, height (torchvision.ops.box_convert converts them)"
+        )
+
+
 def check_within(name: str, boxes: Sequence[Tensor], image_size: tuple[int, int]) -> None:
     """Raise when most boxes reach beyond the picture: they are another picture's, as a rule the one before resizing."""
     every = _with_area(boxes)

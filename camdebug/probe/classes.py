@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 
@@ -61,11 +61,11 @@ def plan_classes(
         names: the model's classes as the user gives them, or ``None``.
         label_map: annotation label to class index as the user gives it, or ``None``.
         categories: names of the annotation labels, for COCO and VOC; otherwise empty.
-        declared: ``dataset.classes``, or ``None``.
+        declared: ``dataset.classes``, or ``None``; with a ``label_map`` it counts if that leaves every label as it is.
     """
     if label_map is not None:
         checked = _check_map(label_map, len(names) if names else None)
-        return ClassPlan(names or _names_of(checked, categories), checked)
+        return ClassPlan(names or _declared_names(checked, declared) or _names_of(checked, categories), checked)
     if categories:
         return _plan_by_name(names, categories)
     if names is None and declared is not None:
@@ -85,6 +85,14 @@ def _check_map(label_map: object, classes: int | None) -> dict[int, int]:
         expected = f"0 to {classes - 1}" if classes is not None else "0 or more"
         raise ValueError(f"label_map: expected class indices {expected}, got {wrong[0]}")
     return checked
+
+
+def _declared_names(label_map: Mapping[int, int], declared: object) -> tuple[str, ...] | None:
+    """``dataset.classes`` where the map leaves each of them as it is."""
+    if not isinstance(declared, Sequence) or not all(isinstance(name, str) for name in declared):
+        return None
+    unchanged = label_map == {k: k for k in range(len(declared))}
+    return check_names("dataset.classes (pass class_names= instead)", declared) if unchanged else None
 
 
 def _names_of(label_map: Mapping[int, int], categories: Mapping[int, str]) -> tuple[str, ...]:

@@ -11,14 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camdebug.probe.checks import Exclusion, check_names, check_not_normalised, check_within, clean_boxes, unfit
+from camdebug.probe.checks import (
+    Exclusion,
+    check_names,
+    check_not_normalised,
+    check_order,
+    check_within,
+    clean_boxes,
+    unfit,
+)
 from camdebug.probe.classes import plan_classes
-from camdebug.probe.reading import Reader, Sample, Skip, Unreadable
+from camdebug.probe.reading import NoBoxes, Reader, Sample, Skip, Unreadable
 from camdebug.probe.torchvision_sets import adapted, categories, declared_classes
 
 # A dataset that fails so often from the start is broken; single unreadable files among good ones are left out.
 _PATIENCE = 20
 _READ_AGAIN = 4
+_JUDGED_FROM = 20
 
 
 @dataclass
@@ -34,6 +43,7 @@ class Drawn:
     exclusions: list[Exclusion] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: int = 0
+    without_boxes: int = 0
 
     def add(self, index: int, sample: Sample) -> None:
         """Take a sample in."""
@@ -57,11 +67,18 @@ def draw(
     _check_dataset(dataset)
     _check_number("per_class", per_class, 1)
     _check_number("seed", seed, 0)
+    if label is not None and not callable(label):
+        raise TypeError(f"label: expected a callable that takes a target and gives a class index, got {label!r:.80}")
     names = check_names("class_names", class_names) if class_names is not None else None
     dataset = adapted(dataset, names if names and label_map is None else ())
     plan = plan_classes(names, label_map, categories(dataset), declared_classes(dataset))
     reader = Reader(dataset, seed, plan, label)
     found = _fill(reader, per_class, np.random.default_rng(seed).permutation(len(dataset)).tolist())
+    if per_class < _JUDGED_FROM:
+        found.notes.append(
+            f"ProbeSet: per_class is {per_class}, and fewer than {_JUDGED_FROM} probes of a class cannot be judged; 40 "
+            "are recommended"
+        )
     if _is_random(reader, found):
         found.notes.append(
             f"ProbeSet: the dataset's transform is random. Each probe was drawn once with seed {seed} and stays as it "
@@ -105,12 +122,14 @@ def _fill(reader: Reader, per_class: int, order: list[int]) -> Drawn:
             found.add(index, sample)
     if first is not None:
         size = (first[1].image.shape[1], first[1].image.shape[2])
+        check_order("dataset: boxes", boxes)
         check_not_normalised("dataset: boxes", boxes, size)
         check_within("dataset: boxes", boxes, size)
     if not found.images:
         reasons = Counter(e.reason for e in found.exclusions).most_common()
         listed = "; ".join(f"{count} x {reason}" for reason, count in reasons)
-        raise ValueError(f"dataset: none of its {len(order)} pictures can be a probe: {listed}")
+        next_step = ". Without boxes pass ProbeSet(images, labels)" if found.without_boxes == len(order) else ""
+        raise ValueError(f"dataset: none of its {len(order)} pictures can be a probe: {listed}{next_step}")
     return found
 
 
@@ -121,6 +140,7 @@ def _try(reader: Reader, index: int, found: Drawn, offered: int) -> Sample | Non
     except Skip as skip:
         found.exclusions.append(Exclusion(str(index), str(skip)))
         found.failures += isinstance(skip, Unreadable)
+        found.without_boxes += isinstance(skip, NoBoxes)
         offers = len(found.images) + len(found.exclusions)
         if found.failures == offers == min(_PATIENCE, offered):
             raise ValueError(

@@ -21,6 +21,7 @@ from camdebug.probe.checks import (
     check_labels,
     check_names,
     check_not_normalised,
+    check_order,
     check_statistics,
     check_within,
     clean_boxes,
@@ -108,7 +109,8 @@ class ProbeSet:
             per_class: at most so many probes a class; 40 is recommended, below 20 no alarm is possible.
             seed: of the selection, and of the dataset's transforms if they are random.
             class_names: the model's classes, in the order of its outputs; by default ``dataset.classes`` when it has
-                them. For CocoDetection and VOCDetection they are matched by name with the annotated categories.
+                them and ``label_map`` is absent or leaves every label as it is. For CocoDetection and VOCDetection
+                they are matched by name with the annotated categories.
             label_map: annotation label to class index, where they differ and names do not settle it. Objects with
                 other labels become ignored regions.
             label: class index of a picture from its target, where it is not the label of all its objects; ``None``
@@ -267,6 +269,8 @@ def _cleaned(
     if boxes is None:
         return [torch.zeros(0, 4, dtype=torch.float64) for _ in range(count)], [[] for _ in range(count)]
     checked = check_boxes(name, boxes, count)
+    if name == "boxes":
+        check_order(name, checked)
     check_not_normalised(name, checked, size)
     if name == "boxes":  # what is ignored may well lie outside a crop
         check_within(name, checked, size)

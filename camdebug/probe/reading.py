@@ -15,6 +15,8 @@ from camdebug.probe.checks import check_floating, in_picture, plain
 from camdebug.probe.classes import ClassPlan
 from camdebug.rng import seeded_rng
 
+_OTHER_KEYS = ("bbox", "bboxes", "box")
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -32,6 +34,10 @@ class Skip(Exception):  # noqa: N818 - not an error: a picture that cannot serve
 
 class Unreadable(Skip):
     """The dataset raised."""
+
+
+class NoBoxes(Skip):
+    """The target has none."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Reader:
         where = f"dataset[{index}]"
         image, target = _check_sample(sample, where)
         if "boxes" not in target:
-            raise Skip("no 'boxes' in the target")
+            raise NoBoxes(_without_boxes(target))
         boxes = _xyxy(target["boxes"], (image.shape[1], image.shape[2]), where)
         labels = _labels(target["labels"], len(boxes), where) if "labels" in target else None
         visible = in_picture(boxes, (image.shape[1], image.shape[2]))
@@ -136,6 +142,18 @@ def _check_sample(sample: Any, where: str) -> tuple[Tensor, Mapping[str, Any]]: 
             f"{type(target).__name__}; for pictures without boxes use ProbeSet(images, labels)"
         )
     return image, target
+
+
+def _without_boxes(target: Mapping[str, Any]) -> str:
+    """The reason, with what the target has instead, and what to make of it."""
+    reason = "no 'boxes' in the target, which has " + (", ".join(map(repr, target)) or "nothing")
+    other = next((key for key in target if str(key).lower() in _OTHER_KEYS), None)
+    if other is None:
+        return reason
+    return (
+        f"{reason}; give {other!r} as 'boxes', x1, y1, x2, y2 in pixels (COCO's are x, y, width, height: "
+        "torchvision.ops.box_convert converts them)"
+    )
 
 
 def _only(classes: list[int], *, mapped: bool) -> int:

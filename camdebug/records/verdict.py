@@ -78,7 +78,10 @@ class ClassVerdict:
         swap_gap: fall in probability when the background is swapped, chance 0.
         p_value: of the contrast of background evidence, ``None`` when it was not tested.
         budget: share of the error rate that this test may spend, ``None`` when it was not tested.
+        reliance: how strongly this look speaks for reliance on the background, to rank by; chance 0, ``None`` when it
+            was not tested. See :func:`camdebug.verdict.score.reliance`.
         locked_place: its heat was locked at a place of the picture when that was last tested.
+        place_only: the alert, or the one that was cleared now, rests on that place alone, not on backgrounds.
         worst_probes: indices of the probes that depend most on their background.
         changed_from: the level before, when it has changed at this look.
     """
@@ -94,7 +97,9 @@ class ClassVerdict:
     swap_gap: Extent = Extent()
     p_value: float | None = None
     budget: float | None = None
+    reliance: float | None = None
     locked_place: bool = False
+    place_only: bool = False
     worst_probes: tuple[int, ...] = ()
     changed_from: Level | None = None
 

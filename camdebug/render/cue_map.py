@@ -103,7 +103,7 @@ def draw_mean_map(
     size = display_size(*picture.shape[:2])
     painted = paint_heat(resize(picture, size), upsample(heat[None], size))[0]
     _outline_all(painted, boxes, picture)
-    said = note if bool(heat.any()) else "no evidence"
+    said = note if bool(heat.any()) else "no heat"
     return _framed(painted, title, said, heat_legend(max(_NARROWEST, size[1])))
 
 

@@ -184,5 +184,5 @@ def _compose(
 def _foot(frame: Frame) -> tuple[str, str, tuple[int, int, int]]:
     """Two lines beneath a column and the colour of the second."""
     measured = "" if frame.outside is None else two_digits(frame.outside)
-    first = measured if bool(frame.density.any()) else "no evidence"
+    first = measured if bool(frame.density.any()) else "no heat"
     return (first, "right", RIGHT) if frame.correct else (first, "wrong", WRONG)

@@ -1,4 +1,4 @@
-"""One probe at one epoch: the picture under its heat, its boxes, and two lines that say what was found."""
+"""One probe at one epoch: the picture under its heat, its boxes, and a few lines that say what was found."""
 
 from __future__ import annotations
 
@@ -61,14 +61,16 @@ def draw_overlays(
     """
     size = display_size(pictures.shape[1], pictures.shape[2])
     heat = upsample(density(maps), size)
-    text_size = _text_size(readings, max(size[1], _NARROWEST) - 2 * MARGIN)
+    room = max(size[1], _NARROWEST) - 2 * MARGIN
+    text_size = _text_size(readings, room)
+    lines = 1 + max((len(_lines(reading, text_size, room)) for reading in readings), default=1)
     drawn = []
     for picture, warmth, own, reading in zip(pictures, heat, boxes, readings, strict=True):
         painted = paint_heat(resize(picture, size), warmth[None])[0]
         scaled = scale_boxes(own, picture.shape[:2], size)
         for box in scaled:
             outline(painted, box)
-        drawn.append(_with_caption(painted, scaled, reading, text_size))
+        drawn.append(_with_caption(painted, scaled, reading, text_size, lines))
     return drawn
 
 
@@ -95,24 +97,34 @@ def scale_boxes(boxes: Tensor, before: Sequence[int], after: Sequence[int]) -> l
 
 
 def _with_caption(
-    painted: NDArray[np.uint8], boxes: list[tuple[float, float, float, float]], reading: Reading, size: int
+    painted: NDArray[np.uint8],
+    boxes: list[tuple[float, float, float, float]],
+    reading: Reading,
+    size: int,
+    lines: int,
 ) -> Overlay:
     from PIL import Image, ImageDraw
 
     height, width = painted.shape[:2]
     full = max(width, _NARROWEST)
     left, room = (full - width) // 2, full - 2 * MARGIN
-    canvas = sheet(full, height + 2 * line_height(_SIZES[0]) + MARGIN)
+    canvas = sheet(full, height + lines * line_height(_SIZES[0]) + MARGIN)
     canvas.paste(Image.fromarray(painted), (left, 0))
     pen = ImageDraw.Draw(canvas)
     colour = RIGHT if reading.correct else WRONG
     write(pen, (MARGIN, height + 2), fit(reading.headline, size, room), size, colour=colour)
-    second = height + 2 + line_height(size)
-    write(pen, (MARGIN, second), ellipsise(reading.numbers, size, room), size, colour=INK)
+    for number, line in enumerate(_lines(reading, size, room), 1):
+        place = (MARGIN, height + 2 + number * line_height(size))
+        write(pen, place, ellipsise(line, size, room), size, colour=INK)
     return Overlay(np.asarray(canvas), tuple((b[0] + left, b[1], b[2] + left, b[3]) for b in boxes))
 
 
+def _lines(reading: Reading, size: int, room: int) -> list[str]:
+    """The numbers in one line, or each with its chance level in a line of its own."""
+    return [reading.numbers] if text_width(reading.numbers, size) <= room else reading.numbers.split("  ")
+
+
 def _text_size(readings: Sequence[Reading], room: int) -> int:
-    """The largest size at which all numbers fit, and all headlines with names of ordinary length."""
-    lines = [line for r in readings for line in (r.numbers, r.headline(12))]
+    """The largest size at which each number fits in a line, and all headlines with names of ordinary length."""
+    lines = [line for r in readings for line in (*r.numbers.split("  "), r.headline(12))]
     return next((s for s in _SIZES if all(text_width(line, s) <= room for line in lines)), _SIZES[-1])

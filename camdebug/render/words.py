@@ -18,8 +18,8 @@ SCALE_NOTE = f"heat = density relative to uniform (1), always on the scale 0 to 
 _PROBLEMS = {
     Validity.OK: "",
     Validity.NO_BOX: "no box",
-    Validity.NO_EVIDENCE: "no evidence",
-    Validity.NOT_FINITE: "no evidence: map not finite",
+    Validity.NO_EVIDENCE: "no heat",
+    Validity.NOT_FINITE: "no heat: map not finite",
     Validity.BOX_TOO_SMALL: "box too small to judge",
     Validity.BOX_TOO_LARGE: "box too large to judge",
 }

@@ -22,6 +22,7 @@ class TensorBoardSink:
     def __init__(self, logger: Any, *, prefix: str = "camdebug") -> None:  # noqa: ANN401 - recognised by name, Lightning is not imported here
         self._logger = logger
         self._prefix = prefix
+        self._alerts: tuple[int, list[str]] = (-1, [])
 
     def pictures(self, pictures: Sequence[Picture], *, step: int) -> None:
         """Log pictures under their tags, all in one event."""
@@ -37,8 +38,13 @@ class TensorBoardSink:
         self._logger.experiment.add_text(tag, safe_markdown(markdown), step)
 
     def alert(self, title: str, text: str, *, step: int) -> None:
-        """Log the alert as a text under ``<prefix>/alert``: TensorBoard has no alerts."""
-        self.text(f"{self._prefix}/alert", f"**{title}**\n\n{text}", step=step)
+        """Log the alert as a text under ``<prefix>/alert``: TensorBoard has no alerts.
+
+        It shows one text for a tag and step, the last, so each alert of a look is logged with those before it.
+        """
+        before = self._alerts[1] if self._alerts[0] == step else []
+        self._alerts = (step, [*before, f"**{title}**\n\n{text}"])
+        self.text(f"{self._prefix}/alert", "\n\n".join(self._alerts[1]), step=step)
 
     def facts(self, facts: Mapping[str, str | int | float]) -> None:
         """Log a table under ``<prefix>/facts`` at step 0."""

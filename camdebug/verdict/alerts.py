@@ -53,7 +53,8 @@ def alerts_of(
     """
     found, told = [], set[int]()
     for verdict in record.verdicts:
-        before, contrast = verdict.changed_from, record.contrast_of(verdict.class_idx)
+        before = verdict.changed_from
+        contrast = None if verdict.place_only else record.contrast_of(verdict.class_idx)
         if before is None or not (verdict.level.is_alert or before.is_alert) or verdict.class_idx in told:
             continue
         alike = _alike(verdict, contrast, record)
@@ -87,7 +88,8 @@ def _title(name: str, verdict: ClassVerdict) -> str:
 def _alike(verdict: ClassVerdict, contrast: BackgroundContrast | None, record: EpochRecord) -> list[ClassVerdict]:
     """The classes that one alert is for."""
     classes = contrast.classes if contrast is not None else (verdict.class_idx,)
-    return [v for v in record.verdicts if v.class_idx in classes and v.level is verdict.level]
+    same = [v for v in record.verdicts if v.class_idx in classes and v.level is verdict.level]
+    return [v for v in same if v.place_only is verdict.place_only]
 
 
 def _named_as_pair(verdict: ClassVerdict, alike: list[ClassVerdict]) -> ClassVerdict:

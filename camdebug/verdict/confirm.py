@@ -12,16 +12,16 @@ PANEL_P_VALUE = 0.05
 LOOKS_TO_CLEAR = 3
 
 
-def confirm(memory: Memory, swap: BackgroundSwap | None, *, threshold: float, everything_learned: bool) -> bool:
+def confirm(memory: Memory, swap: BackgroundSwap | None, *, threshold: float) -> bool:
     """Whether a class stands confirmed after a look.
 
-    Raised at a planned look, with all classes learned, when its probability falls by .10 or more with a p-value within
+    Raised at a planned look when its probability falls by .10 or more with a p-value within
     the budget, and each of two disjoint panels of donors agrees: half of that fall, at .05. Cleared after three looks
     running, planned or not, with less than half of it.
     """
     if swap is None:
         return memory.confirmed
-    if swap.decides and everything_learned and swap.p_value <= threshold and swap.gap >= MIN_GAP and agree(swap):
+    if swap.decides and swap.p_value <= threshold and swap.gap >= MIN_GAP and agree(swap):
         memory.confirmed, memory.quiet_swaps = True, 0
     else:
         memory.quiet_swaps = memory.quiet_swaps + 1 if swap.gap < MIN_GAP / 2 else 0

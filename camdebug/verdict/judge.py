@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Level, PlaceLock, Severity
-from camdebug.verdict import words
+from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Level, PlaceLock
 from camdebug.verdict.budget import ErrorBudget
-from camdebug.verdict.confirm import confirm
+from camdebug.verdict.case import MIN_PROBES, Case, Look
 from camdebug.verdict.memory import Memory
-from camdebug.verdict.plan import LookPlan, decides, next_in
-from camdebug.verdict.screen import screen
-
-MIN_PROBES = 20
-"""Fewer usable probes in a class: nothing is said about it."""
+from camdebug.verdict.plan import LookPlan, decides
 
 CONFIRM_SHARE, PLACE_SHARE = 0.2, 0.2
 """Parts of the error budget for confirmation and for heat at a fixed place; the contrast has the rest."""
 
-_PLACE_CLEARED = 0.05
-
-_VERSION = 2
-
-
-@dataclass(frozen=True)
-class Look:
-    """What holds for all classes at one look.
-
-    Attributes:
-        epoch: of the training.
-        looks_left: planned looks of the screen, this one included; ``None`` when unknown.
-        learned: for each class with probes, whether it has been learned.
-        everything_learned: all classes that can be judged have been.
-        measured: looks since all classes were first learned, this one included; 0 before.
-        decides: the swap may confirm at this look.
-        called: it decides out of turn, because the screen asked for it.
-    """
-
-    epoch: int
-    looks_left: int | None
-    learned: Mapping[int, bool]
-    everything_learned: bool
-    measured: int
-    decides: bool
-    called: bool = False
+_VERSION = 3
 
 
 class Judge:
@@ -57,6 +27,9 @@ class Judge:
     * *watch* also where heat is locked at a place (``camdebug.measures.place``), which needs no boxes.
     * *confirmed*: see :func:`camdebug.verdict.confirm.confirm`.
     * *no evidence*: none of these.
+
+    ``alpha`` holds for all alerts together. The part for swaps covers the planned looks; a look that the screen calls
+    for follows an alert of the screen, so it can turn a false alert into a false *confirmed*, not add one.
 
     Args:
         class_names: one name a class.
@@ -83,10 +56,9 @@ class Judge:
             epoch: of the look.
             looks_left: planned looks, this one included; ``None`` when unknown.
         """
-        everything = all(learned.get(c.class_idx) for c in classes if c.probes >= MIN_PROBES)
-        measured = self._plan.count(everything_learned=everything)
-        planned = everything and decides(measured, looks_left=looks_left)
-        return Look(epoch, looks_left, learned, everything, measured, planned)
+        unlearned = tuple(c.name for c in classes if c.probes >= MIN_PROBES and not learned.get(c.class_idx))
+        measured = self._plan.count(everything_learned=not unlearned)
+        return Look(epoch, looks_left, learned, unlearned, measured, decides(measured, looks_left=looks_left))
 
     def call(self, look: Look, contrasts: Sequence[BackgroundContrast]) -> Look:
         """The same look; it decides if the screen has found what is not confirmed, and a call is left."""
@@ -94,7 +66,7 @@ class Judge:
         open_question = any(
             c.p_value <= threshold and not all(self._memory[k].confirmed for k in c.classes) for c in contrasts
         )
-        may_call = look.everything_learned and not look.decides and self._plan.calls > 0
+        may_call = look.plan_started and not look.decides and self._plan.calls > 0
         return replace(look, decides=True, called=True) if may_call and open_question else look
 
     def screen_threshold(self, *, tests: int, looks_left: int | None) -> float:
@@ -105,6 +77,10 @@ class Judge:
         """The p-value at which a swap of a planned look counts, the ``measured``-th of the plan."""
         left = self._plan.left(measured, looks_left=looks_left)
         return self._confirming.per_test(tests=tests, looks_left=left)
+
+    def place_threshold(self, *, tests: int, looks_left: int | None, measured: int = 1) -> float:
+        """The p-value at which heat at a place counts at a planned look, the ``measured``-th of the plan."""
+        return self._placing.per_test(tests=tests, looks_left=self._plan.left(measured, looks_left=looks_left))
 
     def judge(
         self,
@@ -125,13 +101,12 @@ class Judge:
         """
         screening = self.screen_threshold(tests=len(contrasts), looks_left=look.looks_left)
         confirming = self.confirm_threshold(tests=len(swaps), looks_left=look.looks_left, measured=look.measured)
-        left = self._plan.left(look.measured, looks_left=look.looks_left)
-        placing = self._placing.per_test(tests=len(places), looks_left=left)
+        placing = self.place_threshold(tests=len(places), looks_left=look.looks_left, measured=look.measured)
         self._screening.spend(tests=len(contrasts), per_test=screening)
         if look.decides:
             self._confirming.spend(tests=len(swaps), per_test=confirming)
             self._placing.spend(tests=len(places), per_test=placing)
-        self._plan.book(look.measured, called=look.called)
+        self._plan.book(look.measured, called=look.called, something_learned=any(look.learned.values()))
         contrast_of = {k: c for c in contrasts for k in c.classes}
         swap_of = {k: s for s in swaps for k in s.classes}
         place_of = {p.class_idx: p for p in places}
@@ -140,7 +115,9 @@ class Judge:
             contrast, swap = contrast_of.get(scores.class_idx), swap_of.get(scores.class_idx)
             place = place_of.get(scores.class_idx)
             verdicts.append(
-                _Case(memory, scores, contrast, swap, place, look, screening, confirming, placing).verdict()
+                Case(
+                    memory, scores, contrast, swap, place, look, screening, confirming, placing, self._plan.waited
+                ).verdict()
             )
         return tuple(verdicts)
 
@@ -182,91 +159,3 @@ class Judge:
             raise ValueError(f"verdicts: the checkpoint's cannot be read ({error!r})") from error
         self._memory, self._plan = memory, plan
         self._screening, self._confirming, self._placing = screening, confirming, placing
-
-
-@dataclass
-class _Case:
-    """One class at one look."""
-
-    memory: Memory
-    scores: ClassScores
-    contrast: BackgroundContrast | None
-    swap: BackgroundSwap | None
-    place: PlaceLock | None
-    look: Look
-    screening: float
-    confirming: float
-    placing: float
-
-    def verdict(self) -> ClassVerdict:
-        before = Level(self.memory.level)
-        level, reason, measured = self._level()
-        level, reason = self._with_place(level, reason)
-        epoch, contrast, swap = self.look.epoch, *((self.contrast, self.swap) if measured else (None, None))
-        self.memory.enter(level, epoch=epoch)
-        evidence = self.memory.evidence(contrast.value if contrast else None, epoch=epoch)
-        gap = self.memory.gap(swap.gap if swap else None, epoch=epoch, decides=self.look.decides)
-        verdict = ClassVerdict(
-            class_idx=self.scores.class_idx,
-            name=self.scores.name,
-            level=level,
-            reason=reason,
-            since_epoch=self.memory.since_epoch,
-            first_epoch=self.memory.first_epoch,
-            severity=Severity.of(self.memory.decided_gap or 0.0) if level is Level.CONFIRMED else None,
-            background_evidence=evidence,
-            swap_gap=gap,
-            locked_place=self.memory.place is not None,
-            changed_from=before if before is not level else None,
-        )
-        if contrast is None:
-            return verdict
-        worst = tuple(contrast.worst)
-        return replace(verdict, p_value=contrast.p_value, budget=self.screening, worst_probes=worst)
-
-    def _level(self) -> tuple[Level, str, bool]:
-        """The level, the sentence that says why, and whether this look has measured anything."""
-        if self.contrast is None:
-            return Level.NOT_MEASURABLE, words.not_tested(self.scores, MIN_PROBES), False
-        before = Level(self.memory.level)
-        raised = before if before.is_alert else None
-        usable = self.contrast.counts[self.contrast.classes.index(self.scores.class_idx)]
-        if usable < MIN_PROBES:
-            self.memory.streak = 0
-            return raised or Level.NOT_MEASURABLE, words.not_finite(self.scores, usable), False
-        if not self.look.learned.get(self.scores.class_idx, False):
-            self.memory.streak = 0
-            return raised or Level.NOT_LEARNED, words.not_learned(self.scores, len(self.look.learned)), True
-        return (*self._judged(self.contrast, raised), True)
-
-    def _judged(self, contrast: BackgroundContrast, raised: Level | None) -> tuple[Level, str]:
-        everything = self.look.everything_learned
-        level = screen(self.memory, contrast, threshold=self.screening, everything_learned=everything)
-        if confirm(self.memory, self.swap, threshold=self.confirming, everything_learned=everything):
-            level = Level.CONFIRMED
-        sentences = [words.tested(contrast, self.screening)]
-        if self.swap is not None:
-            sentences.insert(level is not Level.CONFIRMED, words.swapped(self.swap, self.confirming))
-        if level is Level.SUSPECT and self.memory.streak > 1:
-            sentences.append(f"So it was in {self.memory.streak} looks running.")
-        if level.is_alert and level is not Level.CONFIRMED:
-            following = next_in(self.look.measured, looks_left=self.look.looks_left)
-            sentences += [] if following is None else [words.undecided(following)]
-        if level is raised and not self._raised_now(level):
-            sentences.append("It was raised before and is not cleared yet.")
-        return level, " ".join(sentences)
-
-    def _with_place(self, level: Level, reason: str) -> tuple[Level, str]:
-        """At least *watch* while heat is locked at a place; a planned look locks it and clears it."""
-        learned = self.look.learned.get(self.scores.class_idx, False)
-        if self.place is not None and self.look.decides and learned:
-            kept = self.memory.place is not None and self.place.p_value <= _PLACE_CLEARED
-            locked = self.place.p_value <= self.placing or kept
-            self.memory.place = words.placed(self.place, self.placing, epoch=self.look.epoch) if locked else None
-        if self.memory.place is None:
-            return level, reason
-        return (level if level.is_alert else Level.WATCH), f"{reason} {self.memory.place}"
-
-    def _raised_now(self, level: Level) -> bool:
-        """Whether this look alone would have raised the level."""
-        return self.memory.quiet_swaps == 0 if level is Level.CONFIRMED else self.memory.streak > 0

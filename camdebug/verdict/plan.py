@@ -11,6 +11,9 @@ _THEN_EVERY = 25
 CALLS = 3
 """So many unplanned looks a run may be called for by the screen."""
 
+PATIENCE = 8
+"""So many looks after a first class is learned the plan starts, whichever classes still are not."""
+
 
 def is_planned(measured: int) -> bool:
     """Whether the look that is ``measured`` looks after the first one with all classes learned is planned.
@@ -42,19 +45,21 @@ def next_in(measured: int, *, looks_left: int | None) -> int | None:
 
 @dataclass
 class LookPlan:
-    """Counts looks from the first one at which all classes are learned. Primitives only.
+    """Counts looks from the first one at which all classes are learned, or ``PATIENCE`` after one is. Primitives only.
 
     Attributes:
         measured: looks since then, that one included; 0 before.
         calls: unplanned looks that are still left.
+        waited: looks with a class learned, before the plan has started.
     """
 
     measured: int = 0
     calls: int = CALLS
+    waited: int = 0
 
     def count(self, *, everything_learned: bool) -> int:
         """``measured`` with the look that begins. Once the plan has started it goes on, whatever is unlearned later."""
-        return self.measured + 1 if self.measured or everything_learned else 0
+        return self.measured + 1 if self.measured or everything_learned or self.waited >= PATIENCE else 0
 
     def left(self, measured: int, *, looks_left: int | None) -> int | None:
         """Looks that may still decide, this one and calls included; ``None`` when the end is unknown."""
@@ -64,9 +69,10 @@ class LookPlan:
         last = first + looks_left - 1
         return sum(is_planned(n) or n == last for n in range(first, last + 1)) + self.calls
 
-    def book(self, measured: int, *, called: bool) -> None:
+    def book(self, measured: int, *, called: bool, something_learned: bool) -> None:
         """A look is over."""
         self.measured, self.calls = measured, self.calls - called
+        self.waited += something_learned and not measured
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on with ``asdict`` of another plan.
@@ -74,7 +80,7 @@ class LookPlan:
         Raises:
             ValueError: when it is not one.
         """
-        measured, calls = state.get("measured"), state.get("calls")
-        if not isinstance(measured, int) or not isinstance(calls, int) or measured < 0 or not 0 <= calls <= CALLS:
+        found = [state.get(name) for name in ("measured", "calls", "waited")]
+        if any(not isinstance(n, int) or n < 0 for n in found) or state["calls"] > CALLS:
             raise ValueError(f"verdicts: expected the plan of looks, got {dict(state)!r}")
-        self.measured, self.calls = measured, calls
+        self.measured, self.calls, self.waited = (int(n or 0) for n in found)

@@ -11,17 +11,17 @@ LOOKS_TO_SUSPECT = 2
 LOOKS_TO_CLEAR = 3
 
 
-def screen(memory: Memory, contrast: BackgroundContrast, *, threshold: float, everything_learned: bool) -> Level:
+def screen(memory: Memory, contrast: BackgroundContrast, *, threshold: float, plan_started: bool) -> Level:
     """The level that a contrast gives, with a memory: it is raised at once and cleared slowly.
 
     * *watch*: above 0 at this look's share of the error budget.
-    * *suspect*: that, two looks running, with all classes learned.
+    * *suspect*: that, two looks running, once the plan of swaps has started.
     * Cleared only after three looks running with a contrast below half of what would be needed to raise it.
     """
     before = Level(memory.screened)
     if contrast.p_value <= threshold:
         memory.streak, memory.quiet = memory.streak + 1, 0
-        raised = memory.streak >= LOOKS_TO_SUSPECT and everything_learned
+        raised = memory.streak >= LOOKS_TO_SUSPECT and plan_started
         level = Level.SUSPECT if raised or before is Level.SUSPECT else Level.WATCH
     else:
         memory.streak = 0

@@ -26,6 +26,10 @@ LIMITS = (
 )
 
 
+KEPT = "It was raised before and is not cleared yet."
+
+UNLOCKED = "Its heat no longer stays at one place."
+
 _COLUMNS = (
     "class",
     "verdict",
@@ -34,7 +38,6 @@ _COLUMNS = (
     "background evidence (chance 0)",
     "heat outside (uniform)",
     "D (chance 0)",
-    "why",
 )
 
 
@@ -42,9 +45,11 @@ def not_tested(scores: ClassScores, needed: int) -> str:
     """Why the background of a class was not tested."""
     if scores.probes == 0:
         return "It has no probe. Add annotated pictures of it."
+    if scores.probes < needed:
+        return f"Its background was not tested: it has {scores.probes} probes, and that takes {needed}. Add some."
     return (
-        f"Its background was not tested. That takes {needed} of its {scores.probes} probes with boxes of 2 to 70 % of "
-        "the picture, as many in the other classes together, and contrast=True."
+        f"Its background was not tested. That takes {needed} probes with boxes of 2 to 70 % of the picture, as many in "
+        "the other classes together, and contrast=True."
     )
 
 
@@ -60,8 +65,8 @@ def not_learned(scores: ClassScores, classes: int) -> str:
     """Why a class is not judged yet; ``classes`` that have probes share the chance level."""
     recall = "unknown" if scores.recall is None else number(scores.recall)
     return (
-        f"Recall {recall}, chance {number(1 / max(classes, 2))}, not yet surely better than guessing on these probes: "
-        "nothing to judge before it has learned something."
+        f"Recall {recall}, chance {number(1 / max(classes, 2))}: the model does not surely tell it from other classes "
+        "yet (answering it for everything does not count), so there is nothing to judge."
     )
 
 
@@ -83,11 +88,26 @@ def swapped(swap: BackgroundSwap, budget: float) -> str:
         f"{number(abs(swap.gap))} (same-class backgrounds as control, chance 0"
     )
     if not swap.decides:
-        return f"{found}; no planned look, so it confirms nothing)."
+        return f"{found}; this is no planned look, so it cannot confirm)."
     first, second = (number(gap) for gap in swap.panel_gaps)
     return (
         f"{found}; {first} and {second} on two disjoint panels of {sum(swap.counts)} pairs of backgrounds; "
         f"p = {number(swap.p_value)} of a budget of {number(budget)})."
+    )
+
+
+def confirmed_before(gap: float | None, *, epoch: int) -> str:
+    """What a class stands confirmed on at a look that does not decide."""
+    last = "" if gap is None else f", with a fall of {number(gap)} at the last planned look"
+    return f"It is confirmed since epoch {epoch}{last}."
+
+
+def waiting(names: Sequence[str], looks: int) -> str:
+    """Why no swap decides yet, and when one will at the latest."""
+    named = ", ".join(f"`{name}`" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"A background swap will test it once every class is learned ({named} not yet), or in {looks} looks whatever "
+        "is learned by then."
     )
 
 
@@ -154,6 +174,7 @@ def run_report(
     by_idx = {c.class_idx: c for c in classes}
     order = sorted(verdicts, key=lambda v: (-v.level.rank, -(v.background_evidence.present or 0.0)))
     rows = [_row(v, by_idx[v.class_idx]) for v in order]
+    why = [f"* `{v.name}` · {v.level.value}: {v.reason}" for v in order]
     return "\n".join(
         [
             head,
@@ -161,6 +182,10 @@ def run_report(
             _row_of(_COLUMNS),
             _row_of(["---"] * len(_COLUMNS)),
             *rows,
+            "",
+            "Why:",
+            "",
+            *why,
             "",
             *[information, ""] * bool(information),
             LIMITS,
@@ -198,7 +223,7 @@ def _row(verdict: ClassVerdict, scores: ClassScores) -> str:
         outside = f"{percent(scores.outside_mass)} ({percent(scores.chance_outside_mass)})"
     if scores.log_density_ratio is not None:
         ratio = number(scores.log_density_ratio)
-    return _row_of([*cells, outside, ratio, verdict.reason])
+    return _row_of([*cells, outside, ratio])
 
 
 def _extent(extent: Extent, unit: str) -> str:

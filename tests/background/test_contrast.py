@@ -10,7 +10,7 @@ from camdebug.background.composites import Composites
 from camdebug.background.contrast import contrasts
 from camdebug.background.evidence import gather_evidence, margin
 from camdebug.background.pairing import Pairing, pair
-from camdebug.background.sign_flip import hoeffding_bound, sign_flip_p_value, smallest_attainable_p
+from camdebug.background.sign_flip import exact_p_value, sign_flip_p_value, smallest_attainable_p, tilted_p_value
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.passes import find_target_layer
 from camdebug.cam.precision import ModelPrecision
@@ -40,24 +40,42 @@ def test_p_values_of_few_are_those_of_full_enumeration(shift, count):
 @pytest.mark.parametrize("mean", [0.0, 0.25, 0.4])
 def test_p_values_of_many_agree_with_plain_flips(count, mean):
     values = np.random.default_rng(3).normal(mean, 1, count)
-    found = sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-9, seed=0)
+    found = sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-6, seed=0)
     signs = np.random.default_rng(9).integers(0, 2, size=(100_000, count)) * 2.0 - 1
     expected = (signs @ values >= values.sum() - 1e-9).mean()
-    draws = 999 if count > 40 or expected > 0.02 else 100_000
+    draws = 999 if expected > 0.02 else 2000
     assert found == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / draws) + 2 / draws)
 
 
-def test_beyond_what_flips_resolve_a_bound_of_the_exact_value_is_taken():
-    values = torch.cat([torch.full((30,), 1.0), torch.full((30,), 1.4)]).double()
-    found = sign_flip_p_value(values, smallest_p=1e-9, seed=0)
-    assert 0.5**60 <= found == pytest.approx(float(np.exp(-(72.0**2) / (2 * 88.8))))
-    assert found < 1e-9
+@pytest.mark.parametrize(("mean", "below"), [(0.5, 1e-2), (0.9, 1e-4), (1.3, 1e-6), (2.5, 1e-9)])
+@pytest.mark.parametrize("count", [31, 38])
+def test_tilted_flips_tell_small_p_values_of_many_as_full_enumeration_does(mean, below, count):
+    values = np.random.default_rng(2).normal(mean, 1, count)
+    exact = exact_p_value(values)
+    assert exact < below
+    found = sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-6, seed=0)
+    assert found == pytest.approx(exact, rel=0.1 if exact > 1e-7 else 0.5)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_bound_never_undercuts_the_exact_value(seed):
-    values = np.random.default_rng(seed).normal(seed / 2, 1, 12)
-    assert _exact_p(values) <= hoeffding_bound(values) <= 1
+def test_what_hundreds_of_thousands_of_fair_flips_would_not_resolve_is_told():
+    half = torch.full((30,), 1.0)
+    found = sign_flip_p_value(torch.cat([half, 1.4 * half]).double(), smallest_p=1e-9, seed=0)
+    assert 0.5**60 <= found < 1e-15  # 0.5**60 is 8.7e-19
+
+
+@pytest.mark.parametrize(("level", "smallest"), [(0.01, 1e-3), (0.01, 1e-6), (0.05, 1e-3)])
+def test_no_more_than_its_share_of_random_signs_is_called_unlikely(level, smallest):
+    rng, sizes, runs = np.random.default_rng(0), np.random.default_rng(1).exponential(1, 34), 4000
+    sides = torch.from_numpy(rng.choice([-1.0, 1.0], size=(runs, 34)) * sizes)
+    called = np.mean([sign_flip_p_value(s, smallest_p=smallest, seed=n) <= level for n, s in enumerate(sides)])
+    assert called == pytest.approx(level, abs=3 * np.sqrt(level / runs))
+
+
+def test_the_observed_signs_count_so_that_no_p_value_is_zero_and_most_lie_near_the_truth():
+    values = np.ones(35)
+    found = [tilted_p_value(values, smallest_p=1e-3, rng=np.random.default_rng(n)) for n in range(20)]
+    assert min(found) >= 0.5**35
+    assert np.mean(found) == pytest.approx(0.5**35, rel=0.5)
 
 
 def test_a_p_value_is_never_zero_and_resolves_the_smallest_one_asked_for():
@@ -65,10 +83,22 @@ def test_a_p_value_is_never_zero_and_resolves_the_smallest_one_asked_for():
     assert 0 < p < 1e-4
 
 
-def test_p_values_are_seeded_and_touch_no_global_generator():
-    values, before = torch.randn(30, generator=torch.Generator().manual_seed(0)), torch.get_rng_state()
+def test_a_p_value_of_more_values_than_its_power_of_two_can_tell_is_not_zero_either():
+    assert 0 < sign_flip_p_value(torch.ones(1200), smallest_p=1e-300, seed=0) < 1e-250
+
+
+@pytest.mark.parametrize("count", [30, 50])
+def test_p_values_are_seeded_and_touch_no_global_generator(count):
+    values, before = torch.randn(count, generator=torch.Generator().manual_seed(0)) + 0.5, torch.get_rng_state()
     assert sign_flip_p_value(values, smallest_p=0.01, seed=5) == sign_flip_p_value(values, smallest_p=0.01, seed=5)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_values_of_zero_have_no_say():
+    values = np.concatenate([np.random.default_rng(0).normal(1.0, 1, 20), np.zeros(15)])
+    found = sign_flip_p_value(torch.from_numpy(values), smallest_p=1e-6, seed=0)
+    assert found == pytest.approx(exact_p_value(values[:20]), rel=0.1)
+    assert sign_flip_p_value(torch.zeros(40), smallest_p=1e-6, seed=0) == 1
 
 
 def _false_alarms(draw_pairing, *, classes: int, repeats: int = 300) -> float:
@@ -223,4 +253,20 @@ def test_rows_that_are_not_finite_are_left_out_and_the_cue_map_is_their_mean():
 @pytest.mark.parametrize("rows", [5, 20, 40])
 def test_the_smallest_attainable_p_is_attained_by_equal_differences_and_never_undercut(rows):
     found = sign_flip_p_value(torch.ones(rows), smallest_p=1e-12, seed=0)
-    assert found == pytest.approx(smallest_attainable_p(rows), rel=0.5 if rows < 10 else 1e-9)
+    assert found >= smallest_attainable_p(rows)
+    assert found == pytest.approx(smallest_attainable_p(rows), rel=0.1 if rows > 30 else 1e-9)
+
+
+def test_the_evidence_of_a_row_is_summed_once_however_many_classes_there_are(monkeypatch):
+    labels = torch.arange(6).repeat_interleave(4)
+    pairing = pair(labels, torch.ones(24, dtype=torch.bool), seed=0, draw=0)
+    summed, real = [], torch.Tensor.sum
+
+    def counted(tensor, *args, **options):
+        summed.append(tuple(tensor.shape))
+        return real(tensor, *args, **options)
+
+    monkeypatch.setattr(torch.Tensor, "sum", counted)
+    found = contrasts(torch.rand(24, 2, 3, 3).double(), pairing, labels, smallest_p=0.01, seed=0)
+    assert len(found) == 6
+    assert summed.count((24, 3, 3)) == 1

@@ -139,6 +139,18 @@ def test_a_model_that_cannot_be_explained_switches_the_monitor_off(model):
     assert hooks_on(outcome.model) == 0
 
 
+class GivesProbabilities(Module):
+    def forward(self, x):
+        return self.net(x).softmax(1)
+
+
+def test_a_model_that_gives_probabilities_is_told_that_they_are_taken_for_logits():
+    outcome = run(Case(GivesProbabilities), monitor())
+    assert len(outcome.said) == 1
+    assert "they look like probabilities" in outcome.said[0]
+    assert "return logits from forward" in outcome.said[0]
+
+
 def test_a_monitor_that_is_off_still_feeds_what_waits_for_it():
     stopper = pl.callbacks.EarlyStopping("camdebug/suspect_classes", patience=9)
     outcome = run(Case(NoForward, callbacks=lambda: [stopper]), monitor())

@@ -23,6 +23,17 @@ def test_warnings_turned_into_errors_are_printed_and_end_nothing(capsys, categor
     assert capsys.readouterr().err == f"{category.__name__}: look here\n"
 
 
+def test_a_second_training_in_the_same_process_is_warned_as_well():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")  # Python's own rule: once for a text and a place
+        for _ in range(2):
+            Messenger().warn("look here")
+        for _ in range(2):
+            warnings.warn("the rule", CamdebugWarning, stacklevel=1)
+    assert [str(w.message) for w in seen] == ["look here", "look here", "the rule"]
+    assert seen[0].filename == "camdebug"
+
+
 def test_names_that_the_terminal_cannot_print_are_printed_all_the_same(monkeypatch):
     terminal = TextIOWrapper(BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)

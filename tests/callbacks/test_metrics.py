@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_training import CLASSES, Case, monitor, run
 
-from camdebug.callbacks.metrics import chance_level, metrics_of, missing
+from camdebug.callbacks.metrics import chance_level, metrics_of
 from camdebug.records import BackgroundSwap, Level
 
 SLUGS = {k: f"kind-{k}" for k in range(CLASSES)}
@@ -79,7 +79,33 @@ def test_classes_are_counted_by_level(record, level):
     raised = [replace(v, level=level) for v in record.verdicts[:3]]
     metrics = metrics_of(replace(record, verdicts=(*raised, record.verdicts[3])), name="camdebug", slugs=SLUGS)
     counts = {k: metrics[f"camdebug/{k.value}_classes"] for k in (Level.WATCH, Level.SUSPECT, Level.CONFIRMED)}
-    assert counts == {k: 3.0 if k is level else 0.0 for k in counts}
+    assert counts == {k: 3.0 if k.rank <= level.rank else 0.0 for k in counts}
+
+
+def test_a_class_that_gets_worse_lowers_no_count(record):
+    def counts(*levels):
+        verdicts = tuple(replace(v, level=level) for v, level in zip(record.verdicts, levels, strict=True))
+        metrics = metrics_of(replace(record, verdicts=verdicts), name="x", slugs=SLUGS)
+        return [metrics[f"x/{level}_classes"] for level in ("watch", "suspect", "confirmed")]
+
+    assert counts(Level.WATCH, Level.SUSPECT, Level.NO_EVIDENCE, Level.NOT_LEARNED) == [2, 1, 0]
+    assert counts(Level.WATCH, Level.CONFIRMED, Level.NO_EVIDENCE, Level.NOT_LEARNED) == [2, 1, 1]
+
+
+def with_reliance(record, *values):
+    verdicts = tuple(replace(v, reliance=value) for v, value in zip(record.verdicts, values, strict=True))
+    metrics = metrics_of(replace(record, verdicts=verdicts), name="camdebug", slugs=SLUGS)
+    return {key: value for key, value in metrics.items() if key.endswith("reliance")}
+
+
+def test_reliance_is_the_mean_the_worst_one_is_beside_it_and_each_class_has_its_own(record):
+    assert with_reliance(record, 1.5, None, -0.5, float("nan")) == {
+        "camdebug/reliance": 0.5,
+        "camdebug/worst_reliance": 1.5,
+        "camdebug/class/kind-0/reliance": 1.5,
+        "camdebug/class/kind-2/reliance": -0.5,
+    }
+    assert with_reliance(record, None, None, None, None) == {}
 
 
 def test_a_class_without_finite_evidence_does_not_hide_the_others(record):
@@ -109,12 +135,10 @@ def test_what_cannot_be_measured_has_no_metric(record):
         ("camdebug/confirmed_classes", 0.0),
         ("camdebug/swap_gap", 0.0),
         ("camdebug/class/cat/swap_gap", 0.0),
+        ("camdebug/reliance", 0.0),
+        ("camdebug/worst_reliance", 0.0),
+        ("camdebug/class/cat/reliance", 0.0),
     ],
 )
 def test_chance_levels(metric, level):
     assert chance_level(metric, chance_outside_mass=0.8) == level
-
-
-def test_only_names_of_ours_can_be_missing():
-    names = ["camdebug/b", "camdebug/a", "camdebugger/a", "val_loss", "camdebug/have"]
-    assert missing(names, {"camdebug/have": 1.0}, name="camdebug") == ["camdebug/a", "camdebug/b"]

@@ -106,7 +106,8 @@ def test_a_swap_gap_that_is_never_measured_stands_at_chance():
     assert fitted.current_epoch == 3
     assert [value for _, value in memory.of("camdebug/swap_gap")] == [0.0] * 3
     assert len(said) == 1
-    assert "camdebug has no value for camdebug/swap_gap but a monitor waits for it" in said[0]
+    assert "camdebug/swap_gap" in said[0]
+    assert "a monitor waits for it" in said[0]
 
 
 def test_early_stopping_stops_at_the_metric(tmp_path):

@@ -142,24 +142,101 @@ def test_a_monitor_that_was_off_is_not_off_in_the_next_training():
     assert watching.last_record is not None
 
 
-@pytest.mark.parametrize(
-    ("epochs", "every"), [(1, 1), (10, 1), (10, 4), (10, 3), (10, 9), (10, 20), (2, 2), (7, 2), (8, 2)]
-)
-def test_looks_left_counts_the_looks_that_are_indeed_taken(epochs, every):
-    def fake(epoch):
-        return SimpleNamespace(current_epoch=epoch, max_epochs=epochs, max_steps=-1, global_step=0, should_stop=False)
+def plans(every=1, *, model=None, loader=None, others=(), **options):
+    """What ``looks_left`` said before the training, and at every look that was taken."""
+    planned = []
 
-    taken, last = [], None
-    for epoch in range(epochs):
-        if last is None or epoch - last >= every or facts.is_last_epoch(fake(epoch)):
-            taken.append(epoch)
-            last = epoch
-    planned = [facts.looks_left(fake(epoch), every) for epoch in taken]
-    assert planned == list(range(len(taken), 0, -1))
+    class Plans(Callback):
+        def on_train_start(self, fitted, module):
+            planned.append(facts.looks_left(fitted, every))
+
+    watching = monitor(every_n_epochs=every, contrast=False)
+    real = watching._observer.look
+
+    def look(*args, looks_left, **options):
+        planned.append(looks_left)
+        return real(*args, looks_left=looks_left, **options)
+
+    watching._observer.look = look
+    with ours() as said:
+        fitted = trainer(callbacks=[watching, Plans(), *others], **options)
+        fitted.fit(model or Module(), train_loader() if loader is None else loader, val_loader())
+    assert said == []
+    return planned[0], planned[1:]
+
+
+EPOCHS_ALONE = [
+    {"max_epochs": epochs, "every": every}
+    for epochs, every in [(1, 1), (10, 1), (10, 4), (10, 3), (10, 9), (10, 20), (2, 2), (7, 2), (8, 2)]
+]
+STEPS = [  # an epoch has five batches
+    {"max_epochs": -1, "max_steps": 5},
+    {"max_epochs": -1, "max_steps": 17},
+    {"max_epochs": -1, "max_steps": 25, "every": 2},
+    {"max_epochs": -1, "max_steps": 17, "every": 2},
+    {"max_epochs": 9, "max_steps": 17},
+    {"max_epochs": 2, "max_steps": 17},
+    {"max_epochs": 9, "max_steps": 21, "every": 2},
+    {"max_epochs": -1, "max_steps": 7, "accumulate_grad_batches": 2},
+    {"max_epochs": -1, "max_steps": 9, "accumulate_grad_batches": 2},
+    {"max_epochs": -1, "max_steps": 10, "accumulate_grad_batches": 2, "every": 2},
+    {"max_epochs": 3, "max_steps": 10, "accumulate_grad_batches": 2},
+    {"max_epochs": -1, "max_steps": 17, "limit_val_batches": 0},
+    {"max_epochs": -1, "max_steps": 17, "val_check_interval": 0.4},
+    {"max_epochs": -1, "max_steps": 10, "val_check_interval": 0.4, "accumulate_grad_batches": 2},
+    {"max_epochs": -1, "max_steps": 17, "check_val_every_n_epoch": 2},
+]
+
+
+@pytest.mark.parametrize("options", EPOCHS_ALONE + STEPS)
+def test_looks_left_counts_the_looks_that_are_indeed_taken(options):
+    before, at_looks = plans(**options)
+    assert at_looks == list(range(len(at_looks), 0, -1))
+    assert before == len(at_looks)
+
+
+def test_steps_of_a_stream_cannot_be_planned_but_its_last_look_is_known():
+    stream = DataLoader(Stream(), batch_size=8)
+    assert plans(max_epochs=-1, max_steps=12, loader=stream) == (None, [None, None, 1])
+    assert plans(max_epochs=4, max_steps=12, loader=stream) == (4, [4, 3, 1])
+
+
+def test_steps_of_a_manual_optimization_cannot_be_planned_but_its_last_look_is_known():
+    class TwoSteps(Module):
+        automatic_optimization = False
+
+        def training_step(self, batch, index):
+            for _ in range(2):
+                self.optimizers().step()
+
+    assert plans(max_epochs=-1, max_steps=17, model=TwoSteps()) == (None, [None, 1])
+
+
+class Stop(Callback):
+    """Asks to stop in the first epoch."""
+
+    def on_train_batch_end(self, fitted, *args):
+        fitted.should_stop = True
+
+
+def test_the_look_of_an_epoch_in_which_somebody_stops_the_training_is_the_last():
+    assert plans(max_epochs=9, others=[Stop()]) == (9, [1])
+
+
+@pytest.mark.parametrize("least", [{"min_epochs": 3}, {"min_steps": 11}])
+def test_a_call_to_stop_that_lightning_does_not_hear_yet_is_not_the_end(least):
+    assert plans(max_epochs=9, others=[Stop()], **least)[1] == [9, 8, 1]
 
 
 @pytest.mark.parametrize("unplanned", [None, -1])
 def test_an_endless_training_has_no_plan(unplanned):
-    fake = SimpleNamespace(current_epoch=3, max_epochs=unplanned, max_steps=-1, global_step=9, should_stop=False)
+    fake = SimpleNamespace(
+        current_epoch=3,
+        max_epochs=unplanned,
+        max_steps=-1,
+        global_step=9,
+        should_stop=False,
+        num_training_batches=5,
+    )
     assert facts.looks_left(fake, 1) is None
     assert not facts.is_last_epoch(fake)

@@ -71,12 +71,12 @@ class TestSelection:
 
     @pytest.mark.parametrize("per_class", [1, 3])
     def test_no_class_gets_more_than_per_class(self, per_class):
-        probes = ProbeSet.from_dataset(Named(40), per_class=per_class)
+        probes = quietly(Named(40), per_class=per_class)
         assert probes.counts == (per_class, per_class)
 
     def test_reading_stops_when_every_class_is_full(self):
         dataset = Named(1000)
-        probes = ProbeSet.from_dataset(dataset, per_class=3)
+        probes = quietly(dataset, per_class=3)
         drawn, again = dataset.reads[:-4], dataset.reads[-4:]
         assert again == [int(i) for i in probes.source_ids[:4]]  # the look for randomness
         last = max(drawn.index(int(i)) for i in probes.source_ids)
@@ -85,7 +85,7 @@ class TestSelection:
 
     def test_without_names_the_whole_dataset_must_be_read(self):
         dataset = Pictures(50)
-        assert ProbeSet.from_dataset(dataset, per_class=3).class_names == ("0", "1")
+        assert quietly(dataset, per_class=3).class_names == ("0", "1")
         assert sorted(dataset.reads[:-4]) == list(range(50))
 
     def test_reading_stops_when_every_class_of_the_label_map_is_full(self):
@@ -95,10 +95,10 @@ class TestSelection:
         assert len(dataset.reads) < 40
 
     def test_the_seed_decides_alone(self):
-        first = ProbeSet.from_dataset(Named(60), per_class=5, seed=1)
+        first = quietly(Named(60), per_class=5, seed=1)
         random.seed(9), np.random.seed(9), torch.manual_seed(9)
-        same = ProbeSet.from_dataset(Named(60), per_class=5, seed=1)
-        other = ProbeSet.from_dataset(Named(60), per_class=5, seed=2)
+        same = quietly(Named(60), per_class=5, seed=1)
+        other = quietly(Named(60), per_class=5, seed=2)
         assert same.source_ids == first.source_ids
         assert same.fingerprint == first.fingerprint
         assert set(other.source_ids) != set(first.source_ids)
@@ -216,6 +216,16 @@ class TestBoxes:
         with pytest.raises(ValueError, match=re.escape(words)):
             ProbeSet.from_dataset(Named(4, targets={i: target([0], [box]) for i in range(4)}))
 
+    @pytest.mark.parametrize(("upright", "refused"), [(2, True), (3, False)])
+    def test_boxes_of_width_and_height_are_an_error_that_says_how_to_convert_them(self, upright, refused):
+        wide = {i: target([0], [BOX if i < upright else [6, 5, 2, 3]]) for i in range(6)}
+        if refused:
+            words = "dataset: boxes: 4 of 6 end before they begin; expected x1, y1, x2, y2 in pixels, these look like x"
+            with pytest.raises(ValueError, match=re.escape(words)):
+                ProbeSet.from_dataset(Named(6, targets=wide))
+        else:
+            assert len(quietly(Named(6, targets=wide))) == 3
+
     def test_lists_and_arrays_and_no_boxes_at_all(self):
         read_only = np.array([BOX], dtype=np.float32)
         read_only.flags.writeable = False
@@ -227,7 +237,7 @@ class TestBoxes:
         ]
         with pytest.warns(UserWarning, match=re.escape("1 x no object of a known class (2)")) as caught:
             probes = ProbeSet.from_dataset(samples)
-        assert "1 x no 'boxes' in the target (3)" in str(caught[0].message)
+        assert "1 x no 'boxes' in the target, which has nothing (3)" in str(caught[0].message)
         assert content(probes) == [(0, 0, [BOX, [0, 0, 3, 3]]), (1, 0, [BOX])]
 
 
@@ -254,6 +264,24 @@ class TestSeveralClasses:
     def test_label_map_can_join_classes(self):
         probes = ProbeSet.from_dataset(Named(1, targets=MIXED), label_map={0: 0, 1: 0})
         assert (len(probes.boxes[0]), len(probes.ignore[0]), probes.class_names) == (3, 0, ("0",))
+
+    @pytest.mark.parametrize(
+        ("label_map", "names"),
+        [
+            ({1: 1, 0: 0}, ("cat", "dog")),
+            ({0: 1, 1: 0}, ("0", "1")),
+            ({0: 0}, ("0",)),
+            ({0: 0, 1: 1, 2: 2}, ("0", "1", "2")),
+        ],
+    )
+    def test_names_of_the_dataset_hold_under_a_map_that_leaves_every_label(self, label_map, names):
+        assert quietly(Named(4), label_map=label_map).class_names == names
+        assert quietly(Named(4), label_map=label_map, class_names=["a", "b", "c"]).class_names == ("a", "b", "c")
+
+    def test_classes_that_are_no_names_do_not_disturb_a_map(self):
+        dataset = Pictures(4)
+        dataset.classes = [0, 1]
+        assert quietly(dataset, label_map={0: 0, 1: 1}).class_names == ("0", "1")
 
     def test_label_gives_the_class_where_boxes_have_no_labels_whatever_the_map(self):
         sample = (picture(0), {"boxes": torch.tensor([BOX]), "species": 1})
@@ -296,7 +324,7 @@ class TestExclusions:
         assert message.startswith("ProbeSet left out 5 of 9 pictures: ")
         for part in (
             "1 x objects of several classes (pass label= to say which one counts) (0)",
-            "1 x no 'boxes' in the target (1)",
+            "1 x no 'boxes' in the target, which has nothing (1)",
             "1 x box of no area (2)",
             "1 x picture not finite (3)",
             "1 x could not be read (OSError) (5)",
@@ -323,8 +351,38 @@ class TestExclusions:
 
     def test_nothing_usable_is_an_error_that_counts_the_reasons(self):
         dataset = Named(3, targets={0: target([0, 1]), 1: {}, 2: {}})
-        with pytest.raises(ValueError, match=re.escape("none of its 3 pictures can be a probe: 2 x no 'boxes'")):
+        with pytest.raises(
+            ValueError, match=re.escape("none of its 3 pictures can be a probe: 2 x no 'boxes'")
+        ) as error:
             ProbeSet.from_dataset(dataset)
+        assert "ProbeSet(images, labels)" not in str(error.value)
+
+    def test_a_dataset_without_any_boxes_is_told_what_it_has_and_what_to_do(self):
+        dataset = Named(3, targets={i: {"labels": torch.tensor([0]), "area": 3} for i in range(3)})
+        with pytest.raises(ValueError, match="none of its 3 pictures") as error:
+            ProbeSet.from_dataset(dataset)
+        assert str(error.value).endswith(
+            "3 x no 'boxes' in the target, which has 'labels', 'area'. Without boxes pass ProbeSet(images, labels)"
+        )
+
+    @pytest.mark.parametrize("key", ["bbox", "BBoxes", "box"])
+    def test_boxes_under_another_key_are_hinted_at(self, key):
+        dataset = Named(2, targets={i: {key: [BOX], "category_id": [0]} for i in range(2)})
+        with pytest.raises(ValueError, match="none of its 2 pictures") as error:
+            ProbeSet.from_dataset(dataset)
+        assert f"which has '{key}', 'category_id'; give '{key}' as 'boxes', x1, y1, x2, y2 in pixels" in str(
+            error.value
+        )
+        assert "torchvision.ops.box_convert" in str(error.value)
+
+    def test_fewer_probes_a_class_than_can_be_judged_are_said_in_the_same_warning(self):
+        with pytest.warns(
+            UserWarning, match="per_class is 19, and fewer than 20 probes of a class cannot be"
+        ) as caught:
+            ProbeSet.from_dataset(Named(4, targets={1: {}}), per_class=19)
+        assert len(caught) == 1
+        assert "left out 1 of 4" in str(caught[0].message)
+        ProbeSet.from_dataset(Named(4), per_class=20)  # warnings are errors here
 
 
 class Stream(IterableDataset):
@@ -375,6 +433,11 @@ class TestErrors:
             ),
             ({"label": lambda t: 2}, ValueError, "one of the 2 classes), got 2 as label= of dataset["),
             ({"label": lambda t: "cat"}, TypeError, "label: expected a class index or None for dataset["),
+            (
+                {"label": "labels"},
+                TypeError,
+                "label: expected a callable that takes a target and gives a class index, got",
+            ),
             ({"label_map": {}}, TypeError, "label_map: expected {annotation label: class index}, got {}"),
             ({"label_map": [0, 1]}, TypeError, "label_map: expected {annotation label: class index}"),
             ({"label_map": {"cat": 0}}, TypeError, "label_map: expected whole numbers"),

@@ -276,6 +276,13 @@ class TestErrors:
         with pytest.raises(ValueError, match="ignore: all coordinates lie in 0 to 1"):
             make(ignore=[[[0, 0, 1, 1]], [[0, 0, 1, 0]]])
 
+    def test_boxes_of_width_and_height(self):
+        message = message_of(ValueError, boxes=[[[6, 5, 2, 3], BOX], [[7, 4, 3, 3]]])
+        assert message == (
+            "boxes: 2 of 3 end before they begin; expected x1, y1, x2, y2 in pixels, these look like x, y, width, "
+            "height (torchvision.ops.box_convert converts them)"
+        )
+
     def test_boxes_of_the_picture_before_resizing(self):
         message = message_of(ValueError, boxes=[[[40, 20, 120, 80]], [[0, 0, 640, 480]]])
         assert "boxes: 2 of 2 boxes reach beyond the 8x10 picture (largest x 640, largest y 480)" in message

@@ -109,7 +109,7 @@ class TestCoco:
         with pytest.warns(UserWarning, match="left out 2 of 5") as caught:
             ProbeSet.from_dataset(coco(transforms=PLAIN), class_names=["cat", "dog"])
         assert len(caught) == 1
-        assert "no 'boxes' in the target (3)" in str(caught[0].message)
+        assert "no 'boxes' in the target, which has 'image_id' (3)" in str(caught[0].message)
         assert "objects of several classes (pass label= to say which one counts) (4)" in str(caught[0].message)
 
     def test_names_are_matched_with_categories_in_the_users_order(self, coco):

@@ -14,7 +14,7 @@ from camdebug.render.cue_map import (
     mean_picture,
 )
 from camdebug.render.filmstrip import TILE, Frame, choose_columns, contact_sheet, draw_filmstrip
-from camdebug.render.ink import MARGIN, PAPER, resize
+from camdebug.render.ink import MARGIN, PAPER, line_height, resize
 from camdebug.render.legend import cue_legend, heat_legend
 from camdebug.render.overlay import display_size, draw_overlays
 from camdebug.render.words import Reading, two_digits
@@ -58,7 +58,21 @@ def test_captions_say_the_numbers_with_their_chance_level():
     assert reading().headline() == "#12 kangaroo -> dog (wrong)"
     assert reading(predicted="kangaroo", correct=True).headline() == "#12 kangaroo (right)"
     assert reading().numbers == "outside .62 (chance .84)  D -1.2 (chance 0)"
-    assert reading(problem="no evidence").numbers == "no evidence"
+    assert reading(problem="no heat").numbers == "no heat"
+
+
+@pytest.mark.parametrize("size", [(224, 224), (48, 48), (500, 375)])
+def test_numbers_and_their_chance_levels_are_never_cut(monkeypatch, size):
+    written = []
+
+    def note(pen, place, text, *args, **options):
+        written.append((place, text))
+
+    monkeypatch.setattr("camdebug.render.overlay.write", note)
+    image = overlay(size, said=reading(outside=0.617, log_density_ratio=-1.234)).image
+    numbers = "  ".join(text for _, text in written[1:])
+    assert numbers == "outside .62 (chance .84)  D -1.2 (chance 0)"
+    assert max(y for (_, y), _ in written) + line_height(13) <= image.shape[0] + MARGIN
 
 
 @pytest.mark.parametrize("value", [1e-9, -3e-5, 0.0, 0.00051, 0.0996, 0.995, 1.0, 9.96, 1234.0, -0.5])

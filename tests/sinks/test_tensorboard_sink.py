@@ -93,3 +93,14 @@ def test_tensorboardx_gets_its_own_call():
     image = smooth()
     TensorBoardSink(SimpleNamespace(experiment=writer())).pictures([Picture("a/b", image, "")], step=4)
     assert calls == [(("a/b", image, 4), {"dataformats": "HWC"})]
+
+
+def test_every_alert_of_a_look_is_in_the_text_that_tensorboard_shows_of_it(written):
+    sink, read = written
+    for step, title in ((3, "a watch"), (3, "b watch"), (9, "a suspect")):
+        sink.alert(f"camdebug: {title}", f"Because of {title}.", step=step)
+    shown = dict(text_of(read(), "camdebug/alert"))  # the last of each step
+    assert shown[3].index("a watch") < shown[3].index("Because of b watch.")
+    assert shown[3].count("**") == 4
+    assert "a suspect" in shown[9]
+    assert "a watch" not in shown[9]

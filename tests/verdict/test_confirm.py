@@ -29,8 +29,8 @@ def _swap(k=0, gap=0.3, p=1e-6, panels=None, panel_p=(0.01, 0.01), decides=True)
     )
 
 
-def _confirmed(swap, threshold=1e-4, everything_learned=True):
-    return confirm(Memory(), swap, threshold=threshold, everything_learned=everything_learned)
+def _confirmed(swap, threshold=1e-4):
+    return confirm(Memory(), swap, threshold=threshold)
 
 
 @pytest.mark.parametrize(
@@ -50,20 +50,16 @@ def test_a_planned_look_confirms_with_effect_budget_and_both_panels(change, expe
     assert _confirmed(_swap(**change)) is expected
 
 
-def test_nothing_is_confirmed_before_all_classes_are_learned():
-    assert not _confirmed(_swap(), everything_learned=False)
-
-
 def test_it_is_cleared_after_three_looks_running_below_half_the_least_gap():
     memory = Memory()
     gaps = [0.3, 0.04, 0.04, 0.06, 0.04, 0.04, 0.04]
-    states = [confirm(memory, _swap(gap=g, decides=g > 0.2), threshold=1e-4, everything_learned=True) for g in gaps]
+    states = [confirm(memory, _swap(gap=g, decides=g > 0.2), threshold=1e-4) for g in gaps]
     assert states == [True] * 6 + [False]
 
 
 def test_a_look_without_a_swap_changes_nothing():
     memory = Memory(confirmed=True, quiet_swaps=2)
-    assert confirm(memory, None, threshold=1e-4, everything_learned=True)
+    assert confirm(memory, None, threshold=1e-4)
     assert memory.quiet_swaps == 2
 
 
@@ -109,6 +105,43 @@ def test_looks_are_planned_from_the_first_one_with_all_classes_learned_and_the_l
     assert decided == [4, 5, 6, 7, 9, 12, 16, 19]
 
 
+def test_one_class_that_is_never_learned_holds_the_plan_up_for_eight_looks_and_no_longer():
+    run, decided, levels, reasons = Run(), [], [], []
+    for epoch in range(20):
+        look, verdicts = run.look(p=1e-9, swap_p=1e-9, gap=0.4, learned={0: epoch >= 2, 1: True, 2: False})
+        decided += [epoch] * look.decides
+        levels.append(verdicts[0].level)
+        reasons.append(verdicts[0].reason)
+        assert verdicts[2].level is Level.NOT_LEARNED
+    assert decided[0] == 8
+    assert set(levels[2:8]) == {Level.WATCH}
+    assert set(levels[8:]) == {Level.CONFIRMED}
+    assert "once every class is learned (`class 2` not yet), or in 6 looks whatever is learned" in reasons[2]
+    assert "or in 1 looks" in reasons[7]
+
+
+def test_nothing_learned_is_not_waited_for():
+    run = Run(looks=30)
+    for _ in range(20):
+        look, _ = run.look(learned=dict.fromkeys(range(3), False))
+    assert not look.plan_started
+    assert not run.look(learned={0: True, 1: False, 2: False})[0].decides
+
+
+def test_a_class_that_is_unlearned_again_takes_no_planned_look_from_the_others():
+    run, decided = Run(), []
+    for epoch in range(20):
+        look, _ = run.look(learned={0: True, 1: True, 2: epoch % 2 == 0})
+        decided += [epoch] * look.decides
+    assert decided == [0, 1, 2, 3, 5, 8, 12, 17, 19]
+
+
+def test_the_screen_calls_nobody_before_the_plan_has_started():
+    run = Run()
+    assert not run.look(p=1e-9, learned={0: True, 1: True, 2: False})[0].called
+    assert run.judge._plan.calls == 3
+
+
 def test_the_budget_of_confirmation_is_a_fifth_of_alpha_over_classes_and_looks_that_may_decide():
     run = Run(alpha=0.05)
     share = 0.01 / (3 * (8 + 1 + 3))  # looks 0, 1, 2, 3, 5, 8, 12 and 17, the last one, three calls
@@ -127,6 +160,10 @@ def test_a_run_never_spends_more_than_alpha(calls):
         look, _ = run.look(p=1e-9 if calls else 0.5)
         spent += 3 * screening + 2 * 3 * confirming * look.decides  # the swap's part, and as much for places
     assert 0.045 < spent <= 0.05 + 1e-12
+    state = run.judge.state_dict()
+    booked = {name: state[name][0] for name in ("screening", "confirming", "placing")}
+    assert sum(booked.values()) == pytest.approx(spent)
+    assert booked["placing"] == pytest.approx(booked["confirming"])
 
 
 def test_the_screen_calls_for_a_decision_out_of_turn_three_times_at_most():
@@ -189,7 +226,17 @@ def test_a_swap_that_does_not_decide_says_so():
     run = Run()
     for _ in range(5):
         _, verdicts = run.look(gap=0.05)
-    assert "no planned look, so it confirms nothing" in verdicts[0].reason
+    assert "no planned look, so it cannot confirm" in verdicts[0].reason
+
+
+def test_a_class_that_stands_confirmed_says_on_what_at_the_looks_between():
+    run = Run()
+    run.look(p=1e-9, swap_p=1e-9, gap=0.45)
+    for _ in range(4):
+        look, verdicts = run.look(p=1e-9, swap_p=1e-9, gap=0.25)
+    assert not look.decides
+    first = "It is confirmed since epoch 0, with a fall of 0.25 at the last planned look."
+    assert verdicts[0].reason.startswith(first)
 
 
 def test_heat_at_a_fixed_place_is_a_watch_until_a_planned_look_no_longer_finds_it():
@@ -200,6 +247,8 @@ def test_heat_at_a_fixed_place_is_a_watch_until_a_planned_look_no_longer_finds_i
     assert [v[0].level for v in seen] == [Level.WATCH] * 2 + [Level.NO_EVIDENCE] * 3
     assert "At epoch 1 the bottom right corner held more heat in 31 of 40 pictures" in seen[0][0].reason
     assert "34 % (rolled 5 %" in seen[0][0].reason
+    assert seen[2][0].reason.endswith("Its heat no longer stays at one place.")
+    assert [v[0].place_only for v in seen] == [True, True, True, False, False]
     assert [v.level for v in seen[0][1:]] == [Level.NO_EVIDENCE] * 2
 
 
@@ -223,6 +272,13 @@ def test_a_place_is_watched_without_boxes_but_not_before_the_class_is_learned():
         assert verdict.reason.startswith("Its background was not tested")
 
 
+def test_a_place_at_a_look_that_does_not_decide_is_no_evidence():
+    judge = Judge(["only"])
+    look = dataclasses.replace(judge.begin([_scores(0)], {0: True}, epoch=0, looks_left=5), decides=False)
+    (verdict,) = judge.judge(look, [_scores(0)], [], [], [_place(0, 1e-9)])
+    assert verdict.level is Level.NOT_MEASURABLE
+
+
 def test_a_place_takes_nothing_from_a_higher_level():
     run = Run()
     _, verdicts = run.look(p=1e-9, swap_p=1e-9, gap=0.3, place_p=1e-9)
@@ -239,7 +295,7 @@ def test_state_goes_on_in_another_judge():
     assert look == expected_look
     assert verdicts == expected
     assert verdicts[0].level is Level.CONFIRMED
-    assert dataclasses.asdict(other.judge._plan) == dataclasses.asdict(run.judge._plan)
+    assert other.judge.state_dict() == run.judge.state_dict()
 
 
 def test_what_the_screen_raises_is_told_when_a_swap_will_test_it():

@@ -123,7 +123,7 @@ def test_titles_fit_a_notification_and_pipes_do_not_break_the_table():
         for line in _report(record.verdicts).splitlines()
         if "xxx|" in line.replace("\\|", "|") and line.startswith("| x")
     )
-    assert row.replace("\\|", "").count("|") == 9
+    assert row.replace("\\|", "").count("|") == 8
 
 
 def test_the_report_puts_alarms_first_and_ends_with_its_limits():
@@ -131,6 +131,8 @@ def test_the_report_puts_alarms_first_and_ends_with_its_limits():
     text = _report(verdicts)
     assert text.splitlines()[0] == "**Epoch 4: the background seems to matter for `b` (suspect).**"
     assert text.index("| b | suspect") < text.index("| a | no evidence")
+    assert "| a | no evidence | 3 | 0.22 (peak 0.31 at epoch 2) | 2.1 logits | 62 % (84 %) | -1.2 |" in text
+    assert text.index("* `b` · suspect: Because.") < text.index("* `a` · no evidence: Because.")
     assert text.endswith(words.LIMITS)
     assert "clean" not in text.replace("is not clean", "")
 
@@ -164,7 +166,7 @@ def test_the_swap_sentence_has_effect_control_panels_p_and_budget():
 def test_a_swap_at_an_unplanned_look_says_that_nothing_is_concluded():
     text = words.swapped(_swap(-0.02, decides=False), 0.0031)
     assert "raises their probability by 0.020" in text
-    assert text.endswith("no planned look, so it confirms nothing).")
+    assert text.endswith("this is no planned look, so it cannot confirm).")
     assert "p =" not in text
 
 
@@ -188,3 +190,21 @@ def test_an_alert_on_a_fixed_place_points_to_its_map_also_without_boxes():
     assert "Next: look at camdebug/place/3 for where the cue sits" in alert.text
     (both,) = alerts_of(_record([locked], [_contrast(3)]), _tag, _place_tag)
     assert "Next: look at camdebug/place/3 and camdebug/cue_map/(3,) for where" in both.text
+
+
+def test_a_place_of_one_class_of_a_pair_is_told_of_that_class_alone():
+    cat = replace(_verdict(0, "cat", Level.WATCH, Level.NO_EVIDENCE), locked_place=True, place_only=True)
+    dog = _verdict(1, "dog", Level.WATCH, Level.NO_EVIDENCE)
+    first, second = alerts_of(_record([cat, dog], [_contrast(0, 1)]), _tag, _place_tag)
+    assert (first.classes, second.classes) == ((0,), (1,))
+    assert "may sit on either" not in first.text
+    assert "Next: look at camdebug/place/0 for where" in first.text
+    assert "may sit on either" in second.text
+
+
+@pytest.mark.parametrize(
+    ("probes", "said"),
+    [(0, "It has no probe."), (5, "it has 5 probes, and that takes 20."), (40, "That takes 20 probes")],
+)
+def test_why_a_class_was_not_tested_names_what_is_missing(probes, said):
+    assert said in words.not_tested(ClassScores(0, "a", probes, 0, None), 20)

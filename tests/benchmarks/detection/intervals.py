@@ -39,14 +39,36 @@ def over_runs(statistic: Callable[[Floats], float], runs: NDArray[np.int64], *, 
     total = number.max() + 1
     rng = np.random.default_rng(0)
     draws = [rng.multinomial(total, np.full(total, 1 / total))[number].astype(np.float64) for _ in range(_DRAWS)]
-    found = [v for weights in draws if np.isfinite(v := statistic(weights))]
+    found = np.array([v for weights in draws if not np.isnan(v := statistic(weights))])
     value = statistic(np.ones(len(runs)))
-    low, high = np.quantile(found, [0.025, 0.975]) if found else (value, value)
-    interval = [round(float(low), 4), round(float(high), 4)]
-    return {"value": round(value, 4), "interval": interval, "count": len(runs) if count is None else count}
+    interval = [short(end) for end in (_ends(found) if len(found) else (value, value))]
+    return {"value": short(value), "interval": interval, "count": len(runs) if count is None else count}
+
+
+def _ends(found: Floats) -> tuple[float, float]:
+    """Between two draws nothing can be told where one is infinite: then the outer one."""
+    if np.isfinite(found).all():
+        low, high = np.quantile(found, [0.025, 0.975])
+    else:
+        low, high = np.quantile(found, 0.025, method="lower"), np.quantile(found, 0.975, method="higher")
+    return float(low), float(high)
+
+
+def short(value: float) -> float | None:
+    """Four digits after the point; ``None``, in JSON ``null``, for infinity."""
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def quantile(values: Floats, share: float) -> float:
+    """Always one of the values, the larger of two: between a number and infinity there is nothing.
+
+    >>> quantile(np.array([1.0, 2.0, np.inf]), 0.5), quantile(np.array([1.0, np.inf]), 0.5)
+    (2.0, inf)
+    """
+    return float(np.quantile(values, share, method="higher"))
 
 
 def weighted_median(values: Floats, weights: Floats) -> float:
-    """Of ``values``, each as often as its weight says."""
+    """Of ``values``, each as often as its weight says; of two middle ones the larger."""
     repeated = np.repeat(values, weights.astype(np.int64))
-    return float(np.median(repeated)) if len(repeated) else float("nan")
+    return quantile(repeated, 0.5) if len(repeated) else float("nan")

@@ -49,6 +49,19 @@ def auroc_within(
     return found
 
 
+def auroc_without(
+    positive: Sequence[Unit], negative: Sequence[Unit], measure: Callable[[Numbers], float], factor: str
+) -> dict[str, float]:
+    """AUROC over the units of all other levels of a factor, for each level."""
+    found = {}
+    for level in sorted({u.config[factor] for u in positive}):
+        mine, theirs = ([u for u in group if u.config[factor] != level] for group in (positive, negative))
+        if mine and theirs:
+            truth = np.repeat([1, 0], [len(mine), len(theirs)])
+            found[str(level)] = round(float(roc_auc_score(truth, measured([*mine, *theirs], measure))), 4)
+    return found
+
+
 def left_out(
     positive: Sequence[Unit], negative: Sequence[Unit], measure: Callable[[Numbers], float], factor: str
 ) -> dict[str, Figure]:

@@ -6,12 +6,13 @@ With two classes the product gives one verdict for the pair, so the pair is one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from camdebug.verdict.score import in_errors
 from tests.benchmarks.detection.cues import ONE_CLASS_TAG
 from tests.benchmarks.detection.runs import Row
 from tests.benchmarks.detection.study import CLEAN, ONE_CLASS, PLANTED
@@ -22,9 +23,6 @@ SMALL: Final = 0.05
 ALARMS: Final = ("watch", "suspect", "confirmed")
 """Levels that raise an alarm, mildest first."""
 
-_FLOOR: Final = 0.3
-"""Added to standard errors, in logits: a difference is to be sure *and* not tiny beside an ordinary margin."""
-
 Numbers = dict[str, Any]
 
 
@@ -33,8 +31,9 @@ class Unit:
     """A class of a run, or its pair of classes.
 
     ``run`` numbers the run and ``config`` is its own; ``gap`` is the true one after the last epoch; ``last`` holds what
-    the last look measured; ``gaps`` (``None`` where not measured) and ``levels`` go over the epochs. ``unlearned``:
-    some class of the run is not learned at the last look, so by its rules the product confirms nothing.
+    the last look measured, ``last_unplanned`` what the last one did that could not confirm (empty where there is none);
+    ``gaps`` (``None`` where not measured) and ``levels`` go over the epochs. ``unlearned``: some class of the run is
+    not learned at the last look, so by its rules the product confirms nothing. ``decided``: any look could confirm.
     """
 
     run: int
@@ -45,6 +44,8 @@ class Unit:
     gaps: tuple[float | None, ...]
     levels: tuple[str, ...]
     unlearned: bool = False
+    last_unplanned: Numbers = field(default_factory=dict)
+    decided: bool = False
 
     def raised(self, level: str) -> bool:
         """Whether any look gave this alarm, or a graver one."""
@@ -58,20 +59,22 @@ class Unit:
     @property
     def tagged(self) -> bool:
         """The class with the tag, or its pair; any class in worlds where every class has a cue."""
-        classes = self.config["classes"]
-        return self.config["kind"] != ONE_CLASS_TAG or classes == 2 or self.class_idx == self.config["seed"] % classes
+        classes: int = self.config["classes"]
+        return bool(
+            self.config["kind"] != ONE_CLASS_TAG or classes == 2 or self.class_idx == self.config["seed"] % classes
+        )
 
     @property
-    def latency(self) -> int | None:
-        """Measured epochs from the first true gap of .2 to *confirmed*; all that were left and one, if it never was.
+    def latency(self) -> float | None:
+        """Epochs from the first true gap of .2 to *confirmed*; infinite if it never was.
 
         ``None`` where there never was such a gap.
         """
         first = next((e for e, gap in enumerate(self.gaps) if gap is not None and gap >= LARGE), None)
         if first is None:
             return None
-        found = next((e for e, level in enumerate(self.levels) if level == "confirmed"), len(self.levels))
-        return max(0, found - first)
+        found = next((e for e, level in enumerate(self.levels) if level == "confirmed"), np.inf)
+        return float(max(0, found - first))
 
 
 def units(rows: Iterable[Row]) -> list[Unit]:
@@ -87,10 +90,30 @@ def units(rows: Iterable[Row]) -> list[Unit]:
 def _unit(number: int, row: Row, group: tuple[int, ...]) -> Unit:
     epochs = row["epochs"]
     gaps = tuple(None if e["true_gap"] is None else _mean([e["true_gap"][k] for k in group]) for e in epochs)
-    last = {name: _of(values, group) for name, values in epochs[-1].items() if isinstance(values, list)}
+    unplanned = [e for e in epochs if not decides(e)]
     levels = tuple(max((e["level"][k] for k in group), key=_severity) for e in epochs)
     gap, unlearned = gaps[-1], "not learned yet" in epochs[-1]["level"]
-    return Unit(number, row["config"], group[0], float("nan") if gap is None else gap, last, gaps, levels, unlearned)
+    return Unit(
+        number,
+        row["config"],
+        group[0],
+        float("nan") if gap is None else gap,
+        _numbers(epochs[-1], group),
+        gaps,
+        levels,
+        unlearned,
+        _numbers(unplanned[-1], group) if unplanned else {},
+        len(unplanned) < len(epochs),
+    )
+
+
+def decides(look: Row) -> bool:
+    """Whether the look may confirm: it is planned, or the screen has called for it."""
+    return any(look.get("swap_decides") or ())
+
+
+def _numbers(look: Row, group: tuple[int, ...]) -> Numbers:
+    return {name: _of(values, group) for name, values in look.items() if isinstance(values, list)}
 
 
 def _of(values: Sequence[Any], group: tuple[int, ...]) -> Any:
@@ -123,24 +146,28 @@ def negatives(found: Sequence[Unit]) -> list[Unit]:
     return [u for u in found if u.config["part"] == CLEAN]
 
 
-def verdict_score(last: Numbers) -> float:
-    """How strongly the last look speaks for reliance on the background: the score that the AUROC of verdicts ranks by.
+def at_last_unplanned(found: Iterable[Unit]) -> list[Unit]:
+    """The same units, their truth unchanged, as their last unplanned look measured them; without those that had none.
 
-    The swap's margin in standard errors, and the same of the contrast: two readings of the same composites, one of all
-    that enters the prediction, one of what enters outside the object.
+    That look is at most a few epochs before the last, which is planned: see ``camdebug.verdict.plan``.
     """
+    return [replace(u, last=u.last_unplanned) for u in found if u.last_unplanned]
+
+
+def verdict_score(last: Numbers) -> float:
+    """How strongly a look speaks for reliance on the background: the package's own ``reliance``, of a run's numbers."""
     return (_ratio(last, "swap_margin_gap", "swap_margin_standard_error") + contrast_ratio(last)) / 2
 
 
 def contrast_ratio(last: Numbers) -> float:
-    """The contrast of background evidence in standard errors: the every-epoch screen."""
+    """The contrast of background evidence in standard errors, which every look measures, planned or not."""
     return _ratio(last, "contrast_value", "contrast_standard_error")
 
 
 def _ratio(last: Numbers, value: str, error: str) -> float:
     if last.get(value) is None or last.get(error) is None:
         return float("nan")
-    return float(last[value] / (last[error] + _FLOOR))
+    return in_errors(float(last[value]), float(last[error]))
 
 
 def _plain(name: str) -> Callable[[Numbers], float]:

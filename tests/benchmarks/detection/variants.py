@@ -37,14 +37,16 @@ from tests.benchmarks.detection import runs, units, work
 from tests.benchmarks.detection.cues import SIZE, places
 from tests.benchmarks.detection.intervals import NOTHING, Figure, over_runs
 from tests.benchmarks.detection.nets import build
+from tests.benchmarks.detection.p_values import calibration
 from tests.benchmarks.detection.ranking import auroc, weighted_auroc
-from tests.benchmarks.detection.report import calibration
 from tests.benchmarks.detection.study import CLEAN, PLANTED, study
 from tests.benchmarks.detection.units import Unit
 from tests.benchmarks.detection.worlds import Scenes, World
 
 PRODUCT, FILLED = "product", "filled"
 PLACED: Final = "placed"  # the part of clean runs whose boxes depend on the class
+CHOSEN_ON: Final = 115
+"""So many runs of each part are in ``results/detection_variants.json``, by which the product's choices were made."""
 _EPOCHS, _WEAK, _CHUNK, _CANDIDATES, _SMALLEST_P = 10, 0.8, 64, 12, 1e-3
 _MEASURES: Final = ("contrast / SE", "swap margin / SE", "verdict", "swap gap")
 _COLUMNS: Final = (
@@ -238,6 +240,11 @@ def plan(count: int) -> list[runs.RunConfig]:
     weak, clean = ([c for c in every if c.part == p and c.strength <= _WEAK][:count] for p in (PLANTED, CLEAN))
     placed: list[runs.RunConfig] = [PlacedConfig(**{**asdict(c), "part": PLACED}) for c in clean]
     return [config for turn in zip(weak, clean, placed, strict=True) for config in turn]
+
+
+def seeds_of_choices() -> frozenset[int]:
+    """Of the worlds that the product's choices were made on: a seed is one run's alone in the study's design."""
+    return frozenset(config.seed for config in plan(CHOSEN_ON))
 
 
 def looks(rows: Iterable[runs.Row], part: str, variant: str) -> list[runs.Row]:

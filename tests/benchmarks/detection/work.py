@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -49,8 +50,10 @@ def run_all(
     Returns:
         Names of the runs that failed; they are tried again the next time.
     """
-    waiting = [config for config in configs if read(folder, config) is None]
+    there = [(config, read(folder, config)) for config in configs]
+    waiting = [config for config, row in there if row is None]
     print(f"{len(configs) - len(waiting)} of {len(configs)} runs are there; {len(waiting)} to go", flush=True)
+    _tell_of_other_code([row for _, row in there if row is not None])
     started, failed = time.perf_counter(), []
     for done, (config, error) in enumerate(_results(waiting, folder, jobs, runner), 1):
         if error:
@@ -59,6 +62,14 @@ def run_all(
         if done % 10 == 0 or done == len(waiting):
             print(f"{done}/{len(waiting)} after {time.perf_counter() - started:.0f} s", flush=True)
     return failed
+
+
+def _tell_of_other_code(rows: Sequence[Row]) -> None:
+    """In one line, where there are such runs. They are kept: whoever wants them anew deletes them."""
+    others = Counter(code for row in rows if (code := row.get("code", "unknown")) != code_version())
+    if others:
+        made_with = ", ".join(f"{count} with {code}" for code, count in sorted(others.items()))
+        print(f"made with other package code than now ({code_version()}), and kept: {made_with}", flush=True)
 
 
 def _results(
