@@ -580,11 +580,12 @@ class TestVariants:
 
     def test_the_product_is_measured_as_the_package_does(self, subject):
         from camdebug.background.evidence import gather_evidence
+        from camdebug.cam.lens import Lens
         from camdebug.cam.precision import ModelPrecision
 
         net, layer, probes, panels = subject.net, subject.layer, subject.probes, subject.panels
         cover = probes.coverage(layer.grid)
-        theirs = gather_evidence(net, layer, probes, panels, cover, ModelPrecision(net), chunk_size=64)
+        theirs = gather_evidence(Lens(net, layer, ModelPrecision(net), 64), probes, panels, cover)
         arms = torch.stack([theirs.outside.sum((2, 3)), theirs.margins, theirs.probabilities])
         torch.testing.assert_close(variants.variants(subject)[variants.PRODUCT][1], arms[..., 0] - arms[..., 1])
 

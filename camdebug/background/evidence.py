@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from camdebug.background.composites import Composites
 from camdebug.background.pairing import Pairing
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lens import Lens
 from camdebug.cam.methods import signed_hirescam
-from camdebug.cam.passes import run_pass
-from camdebug.cam.precision import Precision
+from camdebug.cam.passes import Chunk
 from camdebug.probe.probe_set import ProbeSet
 
 
@@ -46,26 +44,14 @@ def margin(logits: Tensor, labels: Tensor, others: Tensor) -> Tensor:
     return (logits.gather(1, labels[:, None]) - logits.gather(1, others[:, None]))[:, 0]
 
 
-def gather_evidence(
-    model: nn.Module,
-    layer: TargetLayer,
-    probes: ProbeSet,
-    pairing: Pairing,
-    cover: Tensor,
-    precision: Precision,
-    *,
-    chunk_size: int,
-) -> Evidence:
+def gather_evidence(lens: Lens, probes: ProbeSet, pairing: Pairing, cover: Tensor) -> Evidence:
     """Pass the composites of a pairing through the model. Call inside ``borrowed(model)``.
 
     Args:
-        model: gives class scores.
-        layer: the target layer.
+        lens: what is looked through.
         probes: the probe set.
         pairing: M rows of recipient, same-class and other-class donor.
         cover: ``(N, h, w)``, share of each cell that the object covers.
-        precision: how pictures enter the model.
-        chunk_size: pictures in one forward.
     """
     own, other = (probes.labels[probe].repeat_interleave(2) for probe in (pairing.recipients, pairing.other))
     outside = 1 - cover[pairing.recipients].repeat_interleave(2, dim=0)
@@ -73,16 +59,13 @@ def gather_evidence(
     def decision(logits: Tensor, rows: slice) -> Tensor:
         return margin(logits, own[rows].to(logits.device), other[rows].to(logits.device))
 
-    cells, margins, probabilities = [], [], []
-    pictures = Composites(probes, pairing, device=precision.convert(probes.images[:1]).device)
-    for chunk in run_pass(model, layer, pictures, [decision], precision, chunk_size=chunk_size):
+    def take(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor]:
         evidence = signed_hirescam(chunk.activation, chunk.gradients[0]).cpu().double()
         logits = chunk.logits.cpu().double()
-        cells.append(evidence * outside[chunk.rows])
-        margins.append(decision(logits, chunk.rows))
-        probabilities.append(logits.softmax(1).gather(1, own[chunk.rows][:, None])[:, 0])
-    return Evidence(
-        torch.cat(cells).reshape(len(pairing), 2, *cover.shape[1:]),
-        torch.cat(margins).reshape(len(pairing), 2),
-        torch.cat(probabilities).reshape(len(pairing), 2),
-    )
+        probabilities = logits.softmax(1).gather(1, own[chunk.rows][:, None])[:, 0]
+        return evidence * outside[chunk.rows], decision(logits, chunk.rows), probabilities
+
+    pictures = Composites(probes, pairing, device=lens.precision.convert(probes.images[:1]).device)
+    cells, margins, probabilities = lens.over(pictures, [decision], take)
+    rows = (len(pairing), 2)
+    return Evidence(cells.reshape(*rows, *cover.shape[1:]), margins.reshape(rows), probabilities.reshape(rows))

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from torch import nn
 
-from camdebug.callbacks import arguments
+from camdebug.callbacks import arguments, opening
 from camdebug.callbacks import trainer_facts as facts
-from camdebug.callbacks.looker import Looker
+from camdebug.callbacks.looker import Looker, peers_of
 from camdebug.callbacks.messages import Messenger, told
 from camdebug.callbacks.metric_log import MetricLog
 from camdebug.callbacks.reporter import Reporter
+from camdebug.callbacks.schedule import Schedule
 from camdebug.callbacks.stopper import ACTIONS, Stopper
 from camdebug.cam.layers import TargetLayer
 from camdebug.observe import Observer
@@ -35,8 +36,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     Metrics (for ``EarlyStopping``, ``ModelCheckpoint`` and loggers): ``camdebug/outside_mass``,
     ``camdebug/log_density_ratio``, ``camdebug/background_evidence``, ``camdebug/swap_gap``,
     ``camdebug/reliance``, ``camdebug/suspect_classes`` and ``camdebug/confirmed_classes`` (that level or worse) and
-    more, and for each class
-    ``camdebug/class/<slug>/...``.
+    more, and for each class ``camdebug/class/<slug>/...``.
 
     Alerts: one for every change of state that touches *watch* or worse, as a warning, in the dashboards and to
     ``on_alert``. A level higher than ever before always alerts; of other changes each class gets three in a run. Of
@@ -100,7 +100,6 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         arguments.check_callable("on_alert", on_alert, takes="one camdebug.Alert")
         arguments.check_choice("action", action, ACTIONS)
         arguments.check_name("name", name)
-        self.every_n_epochs = every_n_epochs
         self.name = name
         self.verbose = verbose
         self._asked_for_layer = target_layer is not None
@@ -115,6 +114,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             seed=seed,
         )
         self._looker = Looker(self._observer)
+        self._schedule = Schedule(every_n_epochs)
         tested = self._observer.testable_classes
         self._metrics = MetricLog.of(probes, name=name, contrast=contrast, tested=tested, messages=self._messages)
         self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages, on_alert=on_alert)
@@ -124,8 +124,8 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     def _forget(self) -> None:
         """A new run begins."""
         self.last_record: EpochRecord | None = None
-        self._last_epoch = -1
         self._opening = ""
+        self._schedule.forget()
         self._messages.forget()
         self._observer.forget()
         self._looker.forget()
@@ -138,7 +138,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     def setup(self, trainer: facts.Trainer, pl_module: facts.LightningModule, stage: str) -> None:
         """Start afresh when the epochs do; a checkpoint's state is loaded after this."""
         with self._messages.harmless("setting up"):
-            if stage == "fit" and (trainer.current_epoch == 0 or trainer.current_epoch < self._last_epoch):
+            if stage == "fit" and (trainer.current_epoch == 0 or trainer.current_epoch < self._schedule.last_epoch):
                 self._forget()
 
     def on_fit_start(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
@@ -150,19 +150,27 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             if strategy is not None:
                 self._messages.off(f"{strategy} is not supported yet")
                 return
+        with self._messages.harmless("starting"):
+            if not self._schedule.same_start(peers_of(trainer)):
+                self._forget()
+                self._messages.warn_once(opening.NOT_THE_SAME_START)
         layer = self._find_layer(trainer, pl_module)
         if layer is None:
             return
         self._off = False
         if self._observer.gives_probabilities:
-            self._messages.warn_once(
-                "camdebug takes the model's scores for logits, but they look like probabilities (0 or more, rows sum "
-                "to 1). Evidence and swaps come out too small: return logits from forward, leave softmax to the loss."
-            )
+            self._messages.warn_once(opening.GIVES_PROBABILITIES)
         with self._messages.harmless("starting"):
             weights = facts.weights_seen(trainer, self)
             self._reporter.open(trainer.loggers, method=self._observer.method, layer=layer, weights=weights)
-            self._opening = self._opening_words(layer, weights)
+            self._opening = opening.opening_words(
+                self._observer,
+                layer,
+                name=self.name,
+                weights=weights,
+                every=self._schedule.every_n_epochs,
+                drawn=len(self._reporter.logged),
+            )
         # What fails here fails in the first look as well, and is told then; only a comparison is lost.
         with suppress(Exception):
             if facts.has_initial_weights(trainer):
@@ -173,7 +181,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         if self._off:
             return
         with self._messages.harmless("starting"):
-            looks_left = facts.looks_left(trainer, self.every_n_epochs)
+            looks_left = facts.looks_left(trainer, self._schedule.every_n_epochs)
             if self.verbose:
                 self._messages.say(f"{self._opening} {self._observer.smallest_effect(looks_left)}".rstrip())
             hopeless = self._observer.out_of_reach(looks_left)
@@ -182,21 +190,23 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
 
     def on_validation_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Look after the last validation of an epoch, in time for monitors. The very first look takes the first one."""
-        looked, last = False, True
+        due, last = False, True
         with self._messages.harmless("planning a look"):
             if not facts.is_fitting(trainer):
                 return
             last = facts.is_last_validation(trainer)
-            looked = self._is_due(trainer) and (last or not self._metrics.values)
+            due = self._schedule.is_due(trainer) and (last or not self._metrics.values)
+        looked = self._agreed(trainer, due)
         if looked:
             self._look(trainer, pl_module, in_train_hook=False)
         self._metrics.log(trainer, pl_module, looked=looked, closing=last)
 
     def on_train_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Look here in epochs without a validation. All ranks come here, so here they decide whether to stop."""
-        looked = False
+        due = False
         with self._messages.harmless("planning a look"):
-            looked = self._is_due(trainer)
+            due = self._schedule.is_due(trainer)
+        looked = self._agreed(trainer, due)
         if looked:
             self._look(trainer, pl_module, in_train_hook=True)
         self._metrics.log(trainer, pl_module, looked=looked, closing=True)
@@ -207,12 +217,10 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._reporter.finish()
         self._messages.closing_words()
 
-    def _is_due(self, trainer: facts.Trainer) -> bool:
-        epoch = trainer.current_epoch
-        if self._off or epoch == self._last_epoch:
-            return False
-        first = self._last_epoch < 0
-        return bool(first or epoch - self._last_epoch >= self.every_n_epochs or facts.is_last_epoch(trainer))
+    def _agreed(self, trainer: facts.Trainer, due: bool) -> bool:
+        with self._messages.harmless("planning a look"):
+            return not self._off and self._schedule.agree(due, peers_of(trainer))
+        return False
 
     # What a look does
 
@@ -227,10 +235,11 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             return None
 
     def _look(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, in_train_hook: bool) -> None:
-        epoch = self._last_epoch = trainer.current_epoch
+        epoch = self._schedule.last_epoch = trainer.current_epoch
         self._messages.looks += 1
         try:
-            record, changed = self._looker.look(trainer, pl_module, every_n_epochs=self.every_n_epochs)
+            every = self._schedule.every_n_epochs
+            record, changed = self._looker.look(trainer, pl_module, every_n_epochs=every)
             self._metrics.take(record, self._reporter.slugs)
         except Exception as error:
             self._messages.lost_look(epoch, error)
@@ -240,22 +249,6 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._messages.forward_changes(changed)
         with self._messages.harmless("reporting a look"):
             self._reporter.publish(record, step=facts.logger_step(trainer, in_train_hook=in_train_hook))
-
-    # What people are told
-
-    def _opening_words(self, layer: TargetLayer, weights: str) -> str:
-        testable = self._observer.testable_classes
-        judged = (
-            f"{len(testable)} of {len(self.probes.class_names)} classes can be judged"
-            if testable
-            else "no background can be tested (that takes boxes of 2 to 70 % of the picture and 20 probes in a class)"
-        )
-        return (
-            f"{self.name}: {len(self.probes)} probes of {len(self.probes.class_names)} classes, "
-            f"{self._observer.method} on {layer.name} ({layer.reason}), {weights} weights, every "
-            f"{self.every_n_epochs} epoch(s); {judged}; {len(self._reporter.logged)} probes are drawn. "
-            f"Probe set {self.probes.fingerprint[:12]}."
-        )
 
     # State: primitives and tensors only, or the user's checkpoint could not be loaded with weights_only=True
 
@@ -269,7 +262,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         with self._messages.harmless("saving its state"):
             return {
                 "version": _VERSION,
-                "last_epoch": self._last_epoch,
+                "last_epoch": self._schedule.last_epoch,
                 "metrics": dict(self._metrics.values),
                 "observer": self._observer.state_dict(),
                 "dashboard": self._reporter.state_dict(),
@@ -289,7 +282,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             self._forget()
             self._messages.warn_once(f"camdebug starts afresh, its state in the checkpoint is unusable: {told(error)}.")
             return
-        self._last_epoch = last_epoch
+        self._schedule.last_epoch = last_epoch
         self._reporter.load_state_dict(state_dict.get("dashboard"), state_dict.get("alerts"))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from camdebug.callbacks import trainer_facts as facts
+from camdebug.callbacks.rank_zero_buffers import rank_zero_buffers
+from camdebug.callbacks.ranks import Ranks
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.layers import TargetLayer
+from camdebug.cam.peers import ALONE, Peers
 from camdebug.observe import Observer
 from camdebug.records import EpochRecord
 
 
+def peers_of(trainer: facts.Trainer) -> Peers:
+    """All processes of this training."""
+    return Ranks() if trainer.world_size > 1 else ALONE
+
+
 class Looker:
-    """Lends the model to the observer. Whatever is raised here, the model is as it was.
+    """Lends the model to the observer. Whatever is raised here, the model is as it was, and all processes raise.
 
     Args:
         observer: looks at it.
@@ -33,8 +41,9 @@ class Looker:
             TypeError, ValueError: naming the argument that does not fit the model.
             Exception: whatever the model raises when it cannot be explained.
         """
-        with ExitStack() as stack:
-            changed = self._borrow(stack, pl_module, copied=None)
+        peers = peers_of(trainer)
+        with peers.attempt(), ExitStack() as stack:
+            changed = self._borrow(stack, pl_module, peers, copied=None)
             layer = self._observer.prepare(pl_module, facts.TrainerPrecision(trainer, pl_module))
         self._fragile = tuple(changed)
         return layer
@@ -45,9 +54,10 @@ class Looker:
         Raises:
             Exception: whatever the model or the Trainer raises.
         """
-        with ExitStack() as stack:
-            self._borrow(stack, pl_module, copied=self._fragile)
-            self._observer.remember_initial(pl_module, facts.TrainerPrecision(trainer, pl_module))
+        peers = peers_of(trainer)
+        with peers.attempt(), ExitStack() as stack:
+            self._borrow(stack, pl_module, peers, copied=self._fragile)
+            self._observer.remember_initial(pl_module, facts.TrainerPrecision(trainer, pl_module), peers=peers)
 
     def look(
         self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, every_n_epochs: int
@@ -57,20 +67,23 @@ class Looker:
         Raises:
             Exception: whatever the model or the Trainer raises.
         """
-        with ExitStack() as stack:
-            changed = self._borrow(stack, pl_module, copied=self._fragile)
+        peers = peers_of(trainer)
+        with peers.attempt(), ExitStack() as stack:
+            changed = self._borrow(stack, pl_module, peers, copied=self._fragile)
             record = self._observer.look(
                 pl_module,
                 facts.TrainerPrecision(trainer, pl_module),
                 epoch=trainer.current_epoch,
                 looks_left=facts.looks_left(trainer, every_n_epochs),
+                peers=peers,
             )
         return record, changed
 
     def _borrow(
-        self, stack: ExitStack, pl_module: facts.LightningModule, *, copied: tuple[str, ...] | None
+        self, stack: ExitStack, pl_module: facts.LightningModule, peers: Peers, *, copied: tuple[str, ...] | None
     ) -> list[str]:
         """At fit start all parameters are copied, to learn which ones the forward writes to; later only those are."""
+        stack.enter_context(rank_zero_buffers(pl_module, peers))
         changed = stack.enter_context(borrowed(pl_module, copied=copied))
         stack.enter_context(facts.logging_off(pl_module))
         return changed

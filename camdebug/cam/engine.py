@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.layers import TargetLayer, clean_name
+from camdebug.cam.lens import Lens
 from camdebug.cam.methods import METHODS, check_methods
-from camdebug.cam.passes import Pictures, ScoreFn, find_target_layer, run_pass
+from camdebug.cam.passes import Chunk, Pictures, ScoreFn, find_target_layer
 from camdebug.cam.precision import ModelPrecision, Precision
 from camdebug.records import Heatmaps
 
@@ -87,53 +88,41 @@ def compute_cams(
     with borrowed(model):
         precision = ModelPrecision(model)
         layer = _layer_of(model, pictures, precision, target_layer)
-        found = explain(model, layer, pictures, [wanted], names, precision, chunk_size=chunk_size)[0]
+        found = explain(Lens(model, layer, precision, chunk_size), pictures, [wanted], names)[0]
     return found[names[0]] if isinstance(method, str) else found
 
 
 def explain(
-    model: nn.Module,
-    layer: TargetLayer,
-    images: Pictures,
-    class_idx: Sequence[Tensor | None],
-    methods: Sequence[str],
-    precision: Precision,
-    *,
-    chunk_size: int,
+    lens: Lens, images: Pictures, class_idx: Sequence[Tensor | None], methods: Sequence[str]
 ) -> list[dict[str, Heatmaps]]:
     """Maps for several choices of class from one pass. Call inside ``borrowed(model)``.
 
     Args:
-        model: gives class scores.
-        layer: the target layer.
+        lens: what is looked through.
         images: ``(N, C, H, W)``, or what makes slices of it.
         class_idx: for each choice ``(N,)`` int64, or ``None`` for the predicted class.
         methods: names from ``METHODS``.
-        precision: how pictures enter the model.
-        chunk_size: pictures in one forward.
 
     Returns:
         For each choice a dict from method to ``Heatmaps``.
     """
-    maps: list[dict[str, list[Tensor]]] = [{name: [] for name in methods} for _ in class_idx]
-    logits: list[Tensor] = []
-    scores = [_class_score(wanted) for wanted in class_idx]
-    for chunk in run_pass(model, layer, images, scores, precision, chunk_size=chunk_size):
-        logits.append(chunk.logits.cpu())
-        for by_method, gradient in zip(maps, chunk.gradients, strict=True):
-            for name in methods:
-                by_method[name] += _maps(name, chunk.activation, gradient)
-    every = torch.cat(logits)
-    return [
-        {name: _heatmaps(torch.cat(by_method[name]), every, wanted, name, layer.name) for name in methods}
-        for by_method, wanted in zip(maps, class_idx, strict=True)
-    ]
+    wanted_maps = [(choice, name) for choice in range(len(class_idx)) for name in methods]
+
+    def take(chunk: Chunk) -> tuple[Tensor, ...]:
+        maps = [_maps(name, chunk.activation, chunk.gradients[choice]) for choice, name in wanted_maps]
+        return (chunk.logits.cpu(), *maps)
+
+    logits, *every = lens.over(images, [_class_score(wanted) for wanted in class_idx], take)
+    found: list[dict[str, Heatmaps]] = [{} for _ in class_idx]
+    for (choice, name), maps in zip(wanted_maps, every, strict=True):
+        found[choice][name] = _heatmaps(maps, logits, class_idx[choice], name, lens.layer.name)
+    return found
 
 
-def _maps(method: str, activation: Tensor, gradient: Tensor) -> list[Tensor]:
+def _maps(method: str, activation: Tensor, gradient: Tensor) -> Tensor:
     """A few pictures at a time: what a method needs in between is as large as the activation, several times over."""
     parts = [slice(start, start + _AT_A_TIME) for start in range(0, len(activation), _AT_A_TIME)]
-    return [METHODS[method](activation[part], gradient[part]).cpu() for part in parts]
+    return torch.cat([METHODS[method](activation[part], gradient[part]).cpu() for part in parts])
 
 
 def _class_score(wanted: Tensor | None) -> ScoreFn:

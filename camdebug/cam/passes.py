@@ -7,7 +7,7 @@ pass costs about one inference forward, works on frozen backbones, and leaves ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -43,6 +43,15 @@ class Chunk:
     logits: Tensor
     activation: Tensor
     gradients: tuple[Tensor, ...]
+
+
+def in_chunks(count: int, chunk_size: int) -> list[slice]:
+    """All rows of so many pictures, in order, ``chunk_size`` at a time.
+
+    >>> in_chunks(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    return [slice(start, min(start + chunk_size, count)) for start in range(0, count, chunk_size)]
 
 
 def as_scores(output: object) -> Tensor:
@@ -123,9 +132,9 @@ def run_pass(
     scores: Sequence[ScoreFn],
     precision: Precision,
     *,
-    chunk_size: int,
+    rows: Iterable[slice],
 ) -> Iterator[Chunk]:
-    """Go over ``images`` once and take the gradient of every score at the target layer.
+    """Go over ``rows`` of ``images``, a forward each, and take the gradient of every score at the target layer.
 
     Call inside ``borrowed(model)``. Memory does not grow with the number of pictures: each chunk is released as the
     next is asked for.
@@ -133,9 +142,8 @@ def run_pass(
     # A layer inside a no_grad block of the model's own (a frozen backbone) loses its graph where the block ends,
     # unless gradients were on from the start; so that is the second way, kept once it was needed.
     ways: list[_GradMode] = [torch.no_grad, torch.enable_grad]
-    for start in range(0, len(images), chunk_size):
-        rows = slice(start, min(start + chunk_size, len(images)))
-        yield _explain(model, layer, images[rows], rows, scores, precision, ways)
+    for part in rows:
+        yield _explain(model, layer, images[part], part, scores, precision, ways)
 
 
 def _explain(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from camdebug.background.contrast import contrasts
 from camdebug.background.evidence import Evidence, gather_evidence
 from camdebug.background.pairing import Pairing, pair
 from camdebug.background.swap import swaps
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.precision import Precision
+from camdebug.cam.lens import Lens
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import BackgroundContrast, BackgroundSwap
@@ -69,17 +68,7 @@ class Backgrounds:
         """The screen's donors: drawn afresh for each epoch, each pair behind one object."""
         return self._draw(1 + epoch, 1)
 
-    def measure(
-        self,
-        model: nn.Module,
-        layer: TargetLayer,
-        cover: Tensor,
-        precision: Precision,
-        *,
-        judge: Judge,
-        look: Look,
-        chunk_size: int,
-    ) -> Findings:
+    def measure(self, lens: Lens, cover: Tensor, *, judge: Judge, look: Look) -> Findings:
         """Contrast and swap from one pass; a second one, with the panels, where the screen calls for a decision.
 
         Call inside ``borrowed(model)``. ``cover`` is ``(N, h, w)``, the share of each cell that the object covers.
@@ -88,15 +77,12 @@ class Backgrounds:
         if not len(pairing):
             return Findings(look)
 
-        def evidence_of(rows: Pairing) -> Evidence:
-            return gather_evidence(model, layer, self._probes, rows, cover, precision, chunk_size=chunk_size)
-
-        evidence = evidence_of(pairing)
+        evidence = gather_evidence(lens, self._probes, pairing, cover)
         screened = self._contrasts(evidence, pairing, judge, look)
         called = judge.call(look, screened)
         if called is not look:
             pairing = self.panels()
-            evidence = evidence_of(pairing)
+            evidence = gather_evidence(lens, self._probes, pairing, cover)
         return Findings(called, screened, self._swaps(evidence, pairing, judge, called))
 
     def _draw(self, draw: int, recipients: int) -> Pairing:

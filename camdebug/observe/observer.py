@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -11,8 +13,10 @@ from torch import Tensor, nn
 
 from camdebug.cam.engine import explain
 from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lens import Lens
 from camdebug.cam.methods import check_methods
 from camdebug.cam.passes import as_scores, find_target_layer
+from camdebug.cam.peers import ALONE, Peers
 from camdebug.cam.precision import Precision
 from camdebug.measures.leads import wrong_reasons
 from camdebug.measures.localisation import localisation_scores
@@ -124,28 +128,41 @@ class Observer:
             )
         return self.layer
 
-    def remember_initial(self, model: nn.Module, precision: Precision) -> None:
+    def remember_initial(self, model: nn.Module, precision: Precision, *, peers: Peers = ALONE) -> None:
         """Keep the maps of the initial weights, to compare later ones with. Call inside ``borrowed(model)``."""
         if not self._steadiness.remembers_initial:
-            layer = self._layer_in(model, precision)
-            (maps,) = self._within_memory(lambda: self._explain(model, layer, precision, [self.probes.labels]))
+            (maps,) = self._within_memory(
+                lambda: self._explain(self._lens(model, precision, peers), [self.probes.labels]), peers
+            )
             self._steadiness.remember(maps)
 
-    def look(self, model: nn.Module, precision: Precision, *, epoch: int, looks_left: int | None) -> EpochRecord:
-        """Look once. Call inside ``borrowed(model)``.
+    def look(
+        self,
+        model: nn.Module,
+        precision: Precision,
+        *,
+        epoch: int,
+        looks_left: int | None,
+        peers: Peers = ALONE,
+    ) -> EpochRecord:
+        """Look once. Call inside ``borrowed(model)``. A look that fails leaves no trace in what is remembered.
 
         Args:
             model: gives class scores ``(N, K)``.
             precision: how pictures enter the model.
             epoch: of the training.
             looks_left: planned looks, this one included; ``None`` when unknown.
+            peers: the processes that look together and share every pass; each finds the same record.
         """
-        return self._within_memory(lambda: self._look(model, precision, epoch, looks_left))
+        return self._within_memory(
+            lambda: self._look(self._lens(model, precision, peers), epoch=epoch, looks_left=looks_left), peers
+        )
 
-    def _within_memory(self, doing: Callable[[], _Found]) -> _Found:
+    def _within_memory(self, doing: Callable[[], _Found], peers: Peers) -> _Found:
         while True:
             try:
-                return doing()
+                with self._undone_by_failure(), peers.attempt():
+                    return doing()
             except torch.OutOfMemoryError:
                 if self._chunk_size == 1:
                     raise
@@ -154,20 +171,28 @@ class Observer:
             if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.empty_cache()
 
-    def _look(self, model: nn.Module, precision: Precision, epoch: int, looks_left: int | None) -> EpochRecord:
+    @contextmanager
+    def _undone_by_failure(self) -> Iterator[None]:
+        """One rank's failure fails the look on all of them, also on those that have judged it already."""
+        before = copy.deepcopy(self._judge), copy.copy(self._steadiness)
+        try:
+            yield
+        except BaseException:
+            self._judge, self._steadiness = before
+            raise
+
+    def _look(self, lens: Lens, *, epoch: int, looks_left: int | None) -> EpochRecord:
         started = time.perf_counter()
-        layer = self._layer_in(model, precision)
         labels = self.probes.labels
-        by_label, by_prediction = self._explain(model, layer, precision, [labels, None])
+        by_label, by_prediction = self._explain(lens, [labels, None])
         cover, readable = self._boxes_on(by_label.grid)
         scores = localisation_scores(by_label.maps, cover, labels, readable=readable)
         classes = class_scores(scores, labels, by_label.correct, self.probes.class_names)
         learned = learned_classes(labels, by_label.predicted_class)
         look = self._judge.begin(classes, learned, epoch=epoch, looks_left=looks_left)
-        found = self._swapped(model, layer, precision, look)
-        places = self._places_in(model, layer, by_label, precision, found.look)
-        # Last, because these two remember the look: what fails before them is as if it had not begun.
-        steadiness = self._steady(model, layer, by_label, precision, found.look)
+        found = self._swapped(lens, look)
+        places = self._places_in(lens, by_label, found.look)
+        steadiness = self._steady(lens, by_label, found.look)
         verdicts = self._judge.judge(found.look, classes, found.contrasts, found.swaps, places)
         return EpochRecord(
             epoch=epoch,
@@ -186,45 +211,30 @@ class Observer:
             seconds=time.perf_counter() - started,
         )
 
-    def _explain(
-        self, model: nn.Module, layer: TargetLayer, precision: Precision, classes: list[Tensor | None]
-    ) -> list[Heatmaps]:
-        found = explain(
-            model, layer, self.probes.images, classes, [self.method], precision, chunk_size=self._chunk_size
-        )
-        return [by_method[self.method] for by_method in found]
+    def _explain(self, lens: Lens, classes: list[Tensor | None]) -> list[Heatmaps]:
+        return [found[self.method] for found in explain(lens, self.probes.images, classes, [self.method])]
 
-    def _steady(
-        self, model: nn.Module, layer: TargetLayer, label_maps: Heatmaps, precision: Precision, look: Look
-    ) -> SteadinessReport:
+    def _steady(self, lens: Lens, label_maps: Heatmaps, look: Look) -> SteadinessReport:
         return self._steadiness.check(
-            model,
-            layer,
+            lens,
             label_maps,
-            precision,
             epoch=look.epoch,
-            chunk_size=self._chunk_size,
             boxes=self._boxes_on(label_maps.grid) if self.probes.annotated else None,
             full=look.decides and (look.looks_left == 1 or look.measured in _FULL_CHECKS),
         )
 
-    def _places_in(
-        self, model: nn.Module, layer: TargetLayer, label_maps: Heatmaps, precision: Precision, look: Look
-    ) -> tuple[PlaceLock, ...]:
+    def _places_in(self, lens: Lens, label_maps: Heatmaps, look: Look) -> tuple[PlaceLock, ...]:
         if not look.decides:
             return ()
-        cover, chunk_size = self._boxes_on(label_maps.grid)[0], self._chunk_size
-        return find_places(
-            model, layer, self.probes, label_maps, cover, precision, seed=self._seed, chunk_size=chunk_size
-        )
+        return find_places(lens, self.probes, label_maps, self._boxes_on(label_maps.grid)[0], seed=self._seed)
 
-    def _swapped(self, model: nn.Module, layer: TargetLayer, precision: Precision, look: Look) -> Findings:
+    def _swapped(self, lens: Lens, look: Look) -> Findings:
         if self._backgrounds is None:
             return Findings(look)
-        cover, chunk_size = self._boxes_on(layer.grid)[0], self._chunk_size
-        return self._backgrounds.measure(
-            model, layer, cover, precision, judge=self._judge, look=look, chunk_size=chunk_size
-        )
+        return self._backgrounds.measure(lens, self._boxes_on(lens.layer.grid)[0], judge=self._judge, look=look)
+
+    def _lens(self, model: nn.Module, precision: Precision, peers: Peers) -> Lens:
+        return Lens(model, self._layer_in(model, precision), precision, self._chunk_size, peers)
 
     def _layer_in(self, model: nn.Module, precision: Precision) -> TargetLayer:
         """The layer that was found, unless it has been replaced since, by pruning or quantization for example."""

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from camdebug.cam.engine import explain
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.precision import Precision
+from camdebug.cam.lens import Lens
 from camdebug.measures.similarity import jensen_shannon, similarity, spearman, summarise
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import Heatmaps
@@ -62,13 +61,10 @@ class Steadiness:
 
     def check(
         self,
-        model: nn.Module,
-        layer: TargetLayer,
+        lens: Lens,
         label_maps: Heatmaps,
-        precision: Precision,
         *,
         epoch: int,
-        chunk_size: int,
         boxes: tuple[Tensor, Tensor] | None = None,
         full: bool = False,
     ) -> SteadinessReport:
@@ -78,12 +74,9 @@ class Steadiness:
         out of memory may be made again with smaller chunks.
 
         Args:
-            model: gives class scores.
-            layer: the target layer.
+            lens: what is looked through.
             label_maps: of this look, one map a probe, of its label.
-            precision: how pictures enter the model.
             epoch: of the look.
-            chunk_size: pictures in one forward.
             boxes: ``(N, h, w)`` coverage and readable cells on the grid of the maps, ``None`` without boxes.
             full: also measure the jitter floor and the stability, in four passes.
 
@@ -95,7 +88,7 @@ class Steadiness:
         report = replace(self._free_parts(now, boxes), jitter=self._memory.jitter)
         report = replace(report, jitter_epoch=self._memory.jitter_epoch)
         if full:
-            report = self._with_passes(report, model, layer, label_maps, precision, chunk_size)
+            report = self._with_passes(report, lens, label_maps)
         self._memory = replace(self._memory, previous=now, jitter=report.jitter, jitter_epoch=report.jitter_epoch)
         return report
 
@@ -122,15 +115,7 @@ class Steadiness:
         by_class = tuple(summarise(divergence[own], correlation[own]) for own in members)
         return summarise(divergence, correlation), by_class
 
-    def _with_passes(
-        self,
-        report: SteadinessReport,
-        model: nn.Module,
-        layer: TargetLayer,
-        label_maps: Heatmaps,
-        precision: Precision,
-        chunk_size: int,
-    ) -> SteadinessReport:
+    def _with_passes(self, report: SteadinessReport, lens: Lens, label_maps: Heatmaps) -> SteadinessReport:
         size = self._probes.image_size
         one_pixel = directions(len(self._probes), seed=self._seed)
         steps = one_pixel * max(2, round(SHIFT_SHARE * min(size)))
@@ -139,7 +124,7 @@ class Steadiness:
             # It reads slices only, as of any ``Pictures``.
             pictures = Perturbed(self._probes.images, change)
             labels, method = self._probes.labels, label_maps.method
-            found = explain(model, layer, pictures, [labels], [method], precision, chunk_size=chunk_size)
+            found = explain(lens, pictures, [labels], [method])
             return found[0][method].maps
 
         maps = label_maps.maps

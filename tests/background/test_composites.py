@@ -8,6 +8,7 @@ from camdebug.background.composites import Composites
 from camdebug.background.evidence import gather_evidence
 from camdebug.background.pairing import Pairing
 from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lens import Lens
 
 
 def _probes(ignore=None) -> ProbeSet:
@@ -113,5 +114,5 @@ def test_evidence_puts_them_together_on_the_models_device():
     probes = _probes()
     cover = probes.coverage((12, 16))
     with pytest.raises(_ReachedTheModelError):
-        gather_evidence(net, layer, probes, _row(0, 1, 2), cover, precision, chunk_size=2)
+        gather_evidence(Lens(net, layer, precision, 2), probes, _row(0, 1, 2), cover)
     assert precision.came_from[-1] == "meta"

@@ -12,6 +12,7 @@ from camdebug.background.evidence import gather_evidence, margin
 from camdebug.background.pairing import Pairing, pair
 from camdebug.background.sign_flip import exact_p_value, sign_flip_p_value, smallest_attainable_p, tilted_p_value
 from camdebug.cam.borrow import borrowed
+from camdebug.cam.lens import Lens
 from camdebug.cam.passes import find_target_layer
 from camdebug.cam.precision import ModelPrecision
 
@@ -163,7 +164,7 @@ def _measure(net, probes, pairing, chunk_size=32):
         precision = ModelPrecision(net)
         layer = find_target_layer(net, probes.images, precision, "1")
         cover = probes.coverage(layer.grid)
-        return gather_evidence(net, layer, probes, pairing, cover, precision, chunk_size=chunk_size)
+        return gather_evidence(Lens(net, layer, precision, chunk_size), probes, pairing, cover)
 
 
 def test_evidence_outside_the_box_is_what_a_linear_head_reads_there():

@@ -15,12 +15,12 @@ def staged(watching, story):
         levels = story[min(epoch, len(story) - 1)] if epoch >= 0 else Level.NO_EVIDENCE
         return [levels] * CLASSES if isinstance(levels, Level) else levels
 
-    def look(model, precision, *, epoch, looks_left):
-        record = real(model, precision, epoch=epoch, looks_left=looks_left)
+    def look(model, precision, *, epoch, **options):
+        record = real(model, precision, epoch=epoch, **options)
         verdicts = [
             replace(verdict, level=level, changed_from=None if level is before else before)
             for verdict, level, before in zip(
-                record.verdicts, levels_at(epoch), levels_at(epoch - watching.every_n_epochs), strict=True
+                record.verdicts, levels_at(epoch), levels_at(epoch - watching._schedule.every_n_epochs), strict=True
             )
         ]
         return replace(record, verdicts=tuple(verdicts))

@@ -9,6 +9,7 @@ from torch import nn
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams, explain
 from camdebug.cam.layers import TargetLayerError
+from camdebug.cam.lens import Lens
 from camdebug.cam.passes import find_target_layer
 from camdebug.cam.precision import ModelPrecision
 
@@ -32,7 +33,7 @@ def test_several_choices_of_class_share_the_pass_too():
         precision = ModelPrecision(model)
         layer = find_target_layer(model, images, precision)
         seen = forwards_of(model)
-        found = explain(model, layer, images, [labels, None], ["hirescam"], precision, chunk_size=5)
+        found = explain(Lens(model, layer, precision, 5), images, [labels, None], ["hirescam"])
     assert seen == [5]
     for choice, heat in zip((labels, None), found, strict=True):
         assert torch.equal(heat["hirescam"].maps, compute_cams(model, images, choice).maps)

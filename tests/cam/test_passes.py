@@ -7,7 +7,7 @@ from torch import nn
 
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
-from camdebug.cam.passes import find_target_layer, run_pass
+from camdebug.cam.passes import find_target_layer, in_chunks, run_pass
 from camdebug.cam.precision import ModelPrecision
 
 
@@ -15,7 +15,8 @@ def passed(model, images, score, *, layer=None, chunk_size=32):
     with borrowed(model):
         precision = ModelPrecision(model)
         target = find_target_layer(model, images, precision, layer)
-        return list(run_pass(model, target, images, [score], precision, chunk_size=chunk_size))
+        rows = in_chunks(len(images), chunk_size)
+        return list(run_pass(model, target, images, [score], precision, rows=rows))
 
 
 def test_activation_gradient_and_scores_are_those_of_a_full_graph():

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from camdebug import ProbeSet
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import explain
+from camdebug.cam.lens import Lens
 from camdebug.cam.passes import find_target_layer
 from camdebug.cam.precision import ModelPrecision
 from camdebug.demo.data import CLASS_NAMES, boxes_of, draw_scenes, draw_tags, paint
@@ -67,15 +68,15 @@ class Look:
         images = probes.images if images is None else images
         with borrowed(net):
             self.layer = find_target_layer(net, images, self.precision)
-            found = explain(net, self.layer, images, [probes.labels], [method], self.precision, chunk_size=32)
+            found = explain(Lens(net, self.layer, self.precision, 32), images, [probes.labels], [method])
         self.maps = found[0][method]
         self.boxes = probes.coverage(self.maps.grid), probes.readable(self.maps.grid)
 
     def checked_by(self, steadiness, *, epoch=0, full=False, boxes=True, chunk_size=32):
         boxes = self.boxes if boxes else None
-        arguments = {"epoch": epoch, "chunk_size": chunk_size, "boxes": boxes, "full": full}
+        lens = Lens(self.net, self.layer, self.precision, chunk_size)
         with borrowed(self.net):
-            return steadiness.check(self.net, self.layer, self.maps, self.precision, **arguments)
+            return steadiness.check(lens, self.maps, epoch=epoch, boxes=boxes, full=full)
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,9 @@ from camdebug.background.pairing import Pairing, pair
 from camdebug.background.sign_flip import sign_flip_p_value
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lens import Lens
 from camdebug.cam.methods import signed_hirescam
-from camdebug.cam.passes import Pictures, find_target_layer, run_pass
+from camdebug.cam.passes import Chunk, Pictures, find_target_layer
 from camdebug.cam.precision import ModelPrecision
 from camdebug.observe.backgrounds import OBJECTS_BEFORE_DONORS, Backgrounds
 from tests.benchmarks.detection import runs, units, work
@@ -125,12 +126,14 @@ def differences(subject: Subject, pairing: Pairing, score: Score, pictures: Pict
     def decision(logits: Tensor, rows: slice) -> Tensor:
         return score(logits, *(k[rows] for k in classes))
 
-    found, precision = [], ModelPrecision(subject.net)
-    for chunk in run_pass(subject.net, subject.layer, pictures, [decision], precision, chunk_size=_CHUNK):
+    def take(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor]:
         cells = signed_hirescam(chunk.activation, chunk.gradients[0]).double() * outside[chunk.rows]
         likely = chunk.logits.double().softmax(1).gather(1, classes[0][chunk.rows][:, None])[:, 0]
-        found.append(torch.stack([cells.sum((1, 2)), decision(chunk.logits.double(), chunk.rows), likely]))
-    return -torch.cat(found, 1).reshape(3, len(pairing), 2).diff(dim=2)[..., 0]
+        return cells.sum((1, 2)), decision(chunk.logits.double(), chunk.rows), likely
+
+    lens = Lens(subject.net, subject.layer, ModelPrecision(subject.net), _CHUNK)
+    found = torch.stack(lens.over(pictures, [decision], take))
+    return -found.reshape(3, len(pairing), 2).diff(dim=2)[..., 0]
 
 
 def before_other_classes(subject: Subject) -> Pairing:

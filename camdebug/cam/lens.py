@@ -1,0 +1,57 @@
+"""``Lens``: what a look goes through. A layer of a model, how pictures enter it, and who shares the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from camdebug.cam.layers import TargetLayer
+from camdebug.cam.passes import Chunk, Pictures, ScoreFn, in_chunks, run_pass
+from camdebug.cam.peers import ALONE, Peers
+from camdebug.cam.precision import Precision
+
+Take = Callable[[Chunk], tuple[Tensor, ...]]
+"""What is kept of a chunk: tensors on the CPU, one row for each picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lens:
+    """Use it inside ``borrowed(model)``.
+
+    Args:
+        model: gives class scores ``(N, K)``.
+        layer: the target layer, a part of the model.
+        precision: how pictures enter the model.
+        chunk_size: pictures in one forward.
+        peers: the processes that share every pass.
+    """
+
+    model: nn.Module
+    layer: TargetLayer
+    precision: Precision
+    chunk_size: int
+    peers: Peers = ALONE
+
+    def over(self, images: Pictures, scores: Sequence[ScoreFn], take: Take) -> tuple[Tensor, ...]:
+        """Pass over all pictures and keep what ``take`` does, all rows in order, the same in every process.
+
+        Chunks are dealt out to the processes whole, so each picture stands in the same chunk, beside the same
+        neighbours, as in a single process, and what is kept is equal to the last bit.
+
+        Args:
+            images: ``(N, C, H, W)``, or what makes slices of it; N > 0.
+            scores: to take the gradients of.
+            take: what is kept of a chunk.
+        """
+        rows = in_chunks(len(images), self.chunk_size)
+        mine = rows[self.peers.rank :: self.peers.count]
+        # The same number of forwards everywhere, or a model that communicates in its own would wait for ever.
+        spare = ceil(len(rows) / self.peers.count) - len(mine)
+        chunks = run_pass(self.model, self.layer, images, scores, self.precision, rows=mine + rows[-1:] * spare)
+        dealt = self.peers.exchange([take(chunk) for chunk in chunks][: len(mine)])
+        in_order = [dealt[i % self.peers.count][i // self.peers.count] for i in range(len(rows))]
+        return tuple(torch.cat(parts) for parts in zip(*in_order, strict=True))

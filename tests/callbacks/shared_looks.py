@@ -1,0 +1,110 @@
+"""One of several processes that train under DDP and share every look. Run by ``test_shared_looks``.
+
+At each look of the monitor the same look is taken again by this process alone, from the same memory, on the same
+weights and with rank zero's buffers: both must find the same to the last bit.
+"""
+
+import copy
+import json
+import os
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from small_training import Memory as MemoryLogger
+from small_training import Module, differences, everything_of, monitor, probes, seed, train_loader, trainer, val_loader
+
+from camdebug.cam.peers import ALONE
+from camdebug.observe import Observer
+
+CASES = {
+    "ddp": {},
+    "uneven chunks": {"chunk_size": 32},
+    "fewer chunks than ranks": {"chunk_size": 100},
+    "no validation, so buffers differ": {"validation": False},
+    "unused parameters are looked for": {"strategy": DDPStrategy(find_unused_parameters=True)},
+    "static graph": {"strategy": DDPStrategy(static_graph=True)},
+    "rank 1 loses its second look": {"lost": 1},
+}
+
+
+def unlike(one, other, where=""):
+    """Names of what differs between two records, in any bit; the time that they took aside."""
+    if is_dataclass(one):
+        names = [f.name for f in fields(one) if f.name != "seconds"]
+        return [d for n in names for d in unlike(getattr(one, n), getattr(other, n), f"{where}.{n}")]
+    if isinstance(one, (tuple, list)):
+        if len(one) != len(other):
+            return [f"{where}: {len(one)} and {len(other)}"]
+        return [d for i, (a, b) in enumerate(zip(one, other, strict=True)) for d in unlike(a, b, f"{where}[{i}]")]
+    if isinstance(one, torch.Tensor):
+        same = one.dtype == other.dtype and torch.equal(one.nan_to_num(7.25), other.nan_to_num(7.25))
+    else:
+        same = one == other or (one != one and other != other)
+    return [] if same else [where]
+
+
+class Watching:
+    """A monitor whose every look is taken twice; ``lost``: so many looks before one fails on rank 1."""
+
+    def __init__(self, rank, *, lost=None, **options):
+        self.monitor = monitor(probes=probes(per_class=24), log_probes=2, **options)
+        self.rank, self.lost, self.unlike, self.forwards, self.looks = rank, lost, [], [], 0
+        self.monitor._observer.look = self.look
+
+    def look(self, model, precision, *, peers, **options):
+        observer = self.monitor._observer
+        del observer.look  # or the copy would call it
+        alone = copy.deepcopy(observer)
+        observer.look = self.look
+        counted = []
+        handle = model.net.conv1.register_forward_hook(lambda m, inputs, output: counted.append(len(output)))
+        try:
+            record = Observer.look(observer, model, precision, peers=peers, **options)
+            shared = len(counted)
+            again = Observer.look(alone, model, precision, peers=ALONE, **options)
+        finally:
+            handle.remove()
+        self.looks += 1
+        self.forwards.append([shared, len(counted) - shared])
+        self.unlike += unlike(record, again)
+        if self.lost == self.looks - 1 and self.rank == 1:
+            raise RuntimeError("lost on purpose")
+        return record
+
+
+def train(callbacks, *, validation, strategy):
+    seed(1)
+    model, memory = Module(), MemoryLogger()
+    options = {"max_epochs": 4, "devices": int(os.environ["WORLD_SIZE"]), "strategy": copy.deepcopy(strategy)}
+    fitted = trainer(callbacks=callbacks, logger=memory, **options)
+    fitted.fit(model, train_loader(), val_loader() if validation else None)
+    ours = {k: float(v) for k, v in fitted.callback_metrics.items() if k.startswith("camdebug/")}
+    ours.pop("camdebug/seconds", None)
+    return everything_of(model, fitted, memory), ours
+
+
+def main(folder):
+    rank = int(os.environ["LOCAL_RANK"])
+    torch.set_num_threads(1)
+    for name, options in CASES.items():
+        surroundings = {"validation": options.get("validation", True), "strategy": options.get("strategy", "ddp")}
+        watching = Watching(rank, lost=options.get("lost"), chunk_size=options.get("chunk_size", 5))
+        without, _ = train([], **surroundings)
+        under_watch, metrics = train([watching.monitor], **surroundings)
+        found = {
+            "unlike": watching.unlike,
+            "forwards": watching.forwards,
+            "looks": watching.looks,
+            "differences": differences(without, under_watch),
+            "metrics": metrics,
+            "lost": watching.monitor._messages._lost,
+        }
+        (folder / f"{name} {rank}.json").write_text(json.dumps(found))
+    os._exit(0)  # gloo may abort an interpreter that exits in its own way
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
