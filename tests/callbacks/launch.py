@@ -42,7 +42,7 @@ def _start(script, rank, count, port, folder):
     surroundings = {
         **os.environ,
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(count),
+        "RANKS": str(count),
         "NODE_RANK": "0",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),

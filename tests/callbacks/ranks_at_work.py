@@ -140,7 +140,7 @@ def outcome_of(scene, rank):
 
 
 def main(folder):
-    rank, count = int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, count = int(os.environ["LOCAL_RANK"]), int(os.environ["RANKS"])
     torch.distributed.init_process_group("gloo", rank=rank, world_size=count, timeout=timedelta(seconds=60))
     for scene in SCENES:
         found = outcome_of(scene, rank)

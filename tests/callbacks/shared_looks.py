@@ -8,6 +8,7 @@ import copy
 import json
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from small_training import Memory as MemoryLogger
 from small_training import Module, differences, everything_of, monitor, probes, seed, train_loader, trainer, val_loader
 
+from camdebug.callbacks import looker
 from camdebug.cam.peers import ALONE
 from camdebug.observe import Observer
 
@@ -27,7 +29,11 @@ CASES = {
     "unused parameters are looked for": {"strategy": DDPStrategy(find_unused_parameters=True)},
     "static graph": {"strategy": DDPStrategy(static_graph=True)},
     "rank 1 loses its second look": {"lost": 1},
+    "the model communicates in its forward": {"model": "talks", "chunk_size": 32},
+    "rank 1 finds no look due": {"spoil": "due"},
+    "rank 1 starts elsewhere": {"spoil": "start"},
 }
+CONTROL = "control: every rank keeps its own buffers"
 
 
 def unlike(one, other, where=""):
@@ -75,10 +81,35 @@ class Watching:
         return record
 
 
-def train(callbacks, *, validation, strategy):
+class Talks(Module):
+    """Hangs where one process makes more forwards than another."""
+
+    def forward(self, x):
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(torch.zeros(1))
+        return self.net(x)
+
+
+def spoil(watched, what, rank):
+    """What one process alone may get wrong."""
+    if rank != 1:
+        return
+    if what == "due":
+        watched._schedule.is_due = lambda fitted: 1 / 0
+    if what == "start":
+        real = watched.setup
+
+        def setup(fitted, module, stage):
+            real(fitted, module, stage)
+            watched._schedule.last_epoch = 7
+
+        watched.setup = setup
+
+
+def train(callbacks, *, validation, strategy, model):
     seed(1)
-    model, memory = Module(), MemoryLogger()
-    options = {"max_epochs": 4, "devices": int(os.environ["WORLD_SIZE"]), "strategy": copy.deepcopy(strategy)}
+    model, memory = model(), MemoryLogger()
+    options = {"max_epochs": 4, "devices": int(os.environ["RANKS"]), "strategy": copy.deepcopy(strategy)}
     fitted = trainer(callbacks=callbacks, logger=memory, **options)
     fitted.fit(model, train_loader(), val_loader() if validation else None)
     ours = {k: float(v) for k, v in fitted.callback_metrics.items() if k.startswith("camdebug/")}
@@ -89,9 +120,16 @@ def train(callbacks, *, validation, strategy):
 def main(folder):
     rank = int(os.environ["LOCAL_RANK"])
     torch.set_num_threads(1)
-    for name, options in CASES.items():
-        surroundings = {"validation": options.get("validation", True), "strategy": options.get("strategy", "ddp")}
+    for name, options in {**CASES, CONTROL: {"validation": False}}.items():
+        if name == CONTROL:
+            looker.rank_zero_buffers = lambda model, peers: nullcontext()
+        surroundings = {
+            "validation": options.get("validation", True),
+            "strategy": options.get("strategy", "ddp"),
+            "model": Talks if options.get("model") == "talks" else Module,
+        }
         watching = Watching(rank, lost=options.get("lost"), chunk_size=options.get("chunk_size", 5))
+        spoil(watching.monitor, options.get("spoil"), rank)
         without, _ = train([], **surroundings)
         under_watch, metrics = train([watching.monitor], **surroundings)
         found = {

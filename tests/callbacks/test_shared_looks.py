@@ -5,7 +5,7 @@ import math
 
 import pytest
 from launch import launch, logs
-from shared_looks import CASES
+from shared_looks import CASES, CONTROL
 
 LIMIT = 240
 
@@ -39,6 +39,10 @@ def test_every_rank_has_the_same_metrics(found, name):
     assert all(other == first for other in others)
 
 
+def test_with_buffers_of_its_own_a_rank_would_find_something_else(found):
+    assert any(rank["unlike"] for rank in found(CONTROL))
+
+
 def test_the_forwards_are_shared_out_and_every_rank_makes_as_many(found):
     ranks = found("ddp")
     for shared, alone in ranks[0]["forwards"]:
@@ -50,3 +54,14 @@ def test_the_forwards_are_shared_out_and_every_rank_makes_as_many(found):
 def test_a_look_that_one_rank_loses_is_lost_by_all_and_the_next_one_is_whole(found):
     for rank in found("rank 1 loses its second look"):
         assert rank["lost"] == [1]
+
+
+def test_processes_that_lightning_spawns_share_looks_as_well(tmp_path):
+    launch("spawned.py", tmp_path, count=1, limit=120)
+    written = [tmp_path / name for name in ("spawned 0.json", "spawned 1.json", "differences.json")]
+    assert all(path.exists() for path in written), logs(tmp_path)
+    first, second, unlike = (json.loads(path.read_text()) for path in written)
+    assert unlike == []
+    assert (first.pop("rank"), second.pop("rank")) == (0, 1)
+    assert first == second
+    assert (first["epoch"], first["maps"]) == (1, [80, 8, 8])

@@ -1,0 +1,71 @@
+"""A pass is dealt out to processes by whole chunks; together they find what one alone finds, to the last bit."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_nets import ConvNet, forwards_of, pictures
+
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.lens import Lens
+from camdebug.cam.passes import find_target_layer
+from camdebug.cam.peers import ALONE
+from camdebug.cam.precision import ModelPrecision
+
+
+class _SeenError(Exception):
+    pass
+
+
+class OneOfSeveral:
+    """A process whose exchange gives what was collected of all; before that is known, it stops there."""
+
+    def __init__(self, rank, count, collected=None):
+        self.rank, self.count, self.collected, self.mine = rank, count, collected, None
+
+    def exchange(self, mine):
+        self.mine = mine
+        if self.collected is None:
+            raise _SeenError
+        return self.collected
+
+
+def over(peers, images, chunk_size):
+    model = ConvNet()
+    with borrowed(model):
+        precision = ModelPrecision(model)
+        layer = find_target_layer(model, images, precision)
+        seen = forwards_of(model)
+        lens = Lens(model, layer, precision, chunk_size, peers)
+        try:
+            found = lens.over(images, [lambda logits, rows: logits[:, 0]], lambda c: (c.logits, c.gradients[0]))
+        except _SeenError:
+            found = None
+    return found, seen
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 11), st.integers(1, 5), st.integers(2, 4))
+def test_any_number_of_processes_finds_what_one_alone_finds_in_equally_many_forwards(number, chunk_size, count):
+    images = pictures(number)
+    alone, _ = over(ALONE, images, chunk_size)
+    collected, forwards = [], []
+    for rank in range(count):
+        peers = OneOfSeveral(rank, count)
+        forwards.append(len(over(peers, images, chunk_size)[1]))
+        collected.append(peers.mine)
+    assert len(set(forwards)) == 1
+    assert sum(map(len, collected)) == -(-number // chunk_size)
+    for rank in range(count):
+        shared, _ = over(OneOfSeveral(rank, count, collected), images, chunk_size)
+        assert all(torch.equal(a, b) for a, b in zip(shared, alone, strict=True))
+
+
+@pytest.mark.parametrize(("chunks", "expected"), [(1, [1, 0, 0]), (3, [1, 1, 1]), (4, [2, 1, 1]), (5, [2, 2, 1])])
+def test_what_a_process_makes_only_to_keep_up_is_not_sent(chunks, expected):
+    sent = []
+    for rank in range(3):
+        peers = OneOfSeveral(rank, 3)
+        over(peers, pictures(chunks), 1)
+        sent.append(len(peers.mine))
+    assert sent == expected
