@@ -238,7 +238,7 @@ def test_the_example_runs(tmp_path, monkeypatch):
 
 
 def test_the_commands_are_the_main_job_and_the_tests():
-    assert _commands() == ['pip install -e ".[test]"', "camdebug demo", "pytest"]
+    assert _commands() == ['pip install -e ".[test]"', "camdebug demo", "pytest -n 2 --dist loadfile"]
 
 
 def test_every_noun_lives_where_the_table_says():

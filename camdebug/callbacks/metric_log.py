@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -47,6 +49,7 @@ class MetricLog:
         self.values: dict[str, float] = {}
         self._stand_ins: dict[str, float] = {}
         self._last_epoch = -1
+        self._quiet = False
 
     def take(self, record: EpochRecord, slugs: Mapping[int, str]) -> None:
         """Take the scalars of a look; what it could not measure keeps its last value."""
@@ -77,6 +80,7 @@ class MetricLog:
             if not (looked or unseen or (closing and self._last_epoch != trainer.current_epoch)):
                 return
             self._last_epoch = trainer.current_epoch
+            self._quieten(trainer)
             self._stand_in_for([name for name in awaited if name not in self.values])
             for key, value in {**self._stand_ins, **self.values}.items():
                 # Of batch size 1, because Lightning refuses to guess one in some trainings.
@@ -94,6 +98,12 @@ class MetricLog:
                     + " Unless you log it yourself, Lightning will miss it."
                 )
         return [name for name in ours if self._known is None or name in self._known]
+
+    def _quieten(self, trainer: facts.Trainer) -> None:
+        """Lightning recommends ``sync_dist`` for every metric: ours are alike in all processes without it."""
+        if trainer.world_size > 1 and not self._quiet:
+            self._quiet = True
+            warnings.filterwarnings("ignore", rf"It is recommended to use `self\.log\('{re.escape(self._name)}/")
 
     def _stand_in_for(self, lacking: list[str]) -> None:
         self._stand_ins = {key: chance_level(key, chance_outside_mass=self._chance) for key in lacking}

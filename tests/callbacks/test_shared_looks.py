@@ -1,59 +1,85 @@
 """Two and three real processes under DDP share every look: what they find is what one alone finds, to the last bit."""
 
+import functools
 import json
 import math
 
 import pytest
 from launch import launch, logs
-from shared_looks import CASES, CONTROL
+from shared_looks import CONTROL, cases
 
-LIMIT = 240
+LIMIT = 200
+EACH = [(count, name) for count in (2, 3) for name in cases(count)]
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def found(request, tmp_path_factory):
-    """For each case what every rank found."""
-    folder = tmp_path_factory.mktemp("shared")
-    launch("shared_looks.py", folder, count=request.param, limit=LIMIT)
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory):
+    """Where so many processes wrote; they are started once."""
 
-    def of(name):
-        files = [folder / f"{name} {rank}.json" for rank in range(request.param)]
+    @functools.cache
+    def launched(count):
+        folder = tmp_path_factory.mktemp(f"{count} ranks")
+        launch("shared_looks.py", folder, count=count, limit=LIMIT)
+        return folder
+
+    return launched
+
+
+@pytest.fixture
+def found(folder_of):
+    """What every rank found in a case."""
+
+    def of(count, name):
+        folder = folder_of(count)
+        files = [folder / f"{name} {rank}.json" for rank in range(count)]
         assert all(path.exists() for path in files), logs(folder)
         return [json.loads(path.read_text()) for path in files]
 
     return of
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_training_has_the_same_bits_and_every_rank_finds_what_one_alone_finds(found, name):
-    for rank in found(name):
+@pytest.mark.parametrize(("count", "name"), EACH)
+def test_the_training_has_the_same_bits_and_every_rank_finds_what_one_alone_finds(found, count, name):
+    for rank in found(count, name):
         assert rank["looks"] == 4
         assert rank["unlike"] == []
         assert rank["differences"] == []
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_rank_has_the_same_metrics(found, name):
-    first, *others = [rank["metrics"] for rank in found(name)]
+@pytest.mark.parametrize(("count", "name"), EACH)
+def test_every_rank_has_the_same_metrics(found, count, name):
+    first, *others = [rank["metrics"] for rank in found(count, name)]
     assert len(first) > 20
     assert all(other == first for other in others)
 
 
 def test_with_buffers_of_its_own_a_rank_would_find_something_else(found):
-    assert any(rank["unlike"] for rank in found(CONTROL))
+    assert any(rank["unlike"] for rank in found(2, CONTROL))
 
 
-def test_the_forwards_are_shared_out_and_every_rank_makes_as_many(found):
-    ranks = found("ddp")
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_forwards_are_shared_out_and_every_rank_makes_as_many(found, count):
+    ranks = found(count, "ddp")
     for shared, alone in ranks[0]["forwards"]:
         assert shared < alone
         assert math.isclose(shared, alone / len(ranks), rel_tol=0.1)
     assert all(rank["forwards"] == ranks[0]["forwards"] for rank in ranks)
 
 
-def test_a_look_that_one_rank_loses_is_lost_by_all_and_the_next_one_is_whole(found):
-    for rank in found("rank 1 loses its second look"):
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_look_that_one_rank_loses_is_lost_by_all_and_the_next_one_is_whole(found, count):
+    for rank in found(count, "rank 1 loses its second look"):
         assert rank["lost"] == [1]
+
+
+def test_lightning_recommends_nothing_for_our_metrics_that_are_alike_everywhere(folder_of):
+    said = (folder_of(2) / "log 0").read_text()
+    assert "self.log('val_loss', ..., sync_dist=True)" in said
+    assert "self.log('camdebug/" not in said
+
+
+def test_a_rank_that_starts_elsewhere_is_told(folder_of):
+    assert (folder_of(2) / "log 0").read_text().count("camdebug starts afresh: not every process") == 1
 
 
 def test_processes_that_lightning_spawns_share_looks_as_well(tmp_path):
