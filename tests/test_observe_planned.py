@@ -27,9 +27,9 @@ def rows(monkeypatch):
     """All classes count as learned; notes the size of every pairing that goes through the model."""
     noted, gather = [], backgrounds.gather_evidence
 
-    def note(model, layer, fixed, pairing, *rest, **options):
+    def note(lens, fixed, pairing, cover):
         noted.append(len(pairing))
-        return gather(model, layer, fixed, pairing, *rest, **options)
+        return gather(lens, fixed, pairing, cover)
 
     monkeypatch.setattr(backgrounds, "gather_evidence", note)
     monkeypatch.setattr(observer_room, "learned_classes", lambda labels, _: dict.fromkeys(labels.tolist(), True))

@@ -38,6 +38,7 @@ class Evidence:
 def margin(logits: Tensor, labels: Tensor, others: Tensor) -> Tensor:
     """``(N,)``: logit of the label minus logit of another class, from ``(N, K)``.
 
+    >>> import torch
     >>> margin(torch.tensor([[1.0, 4.0, 2.5]]), torch.tensor([1]), torch.tensor([2]))
     tensor([1.5000])
     """

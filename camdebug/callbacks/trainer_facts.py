@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Trainer = Any
@@ -71,9 +72,19 @@ def is_fitting(trainer: Trainer) -> bool:
 
 
 def unsupported_strategy(trainer: Trainer) -> str | None:
-    """Name of a strategy that shards the model, under which a look is not proven to be harmless."""
+    """Name of a strategy under which a look is not proven to be harmless.
+
+    It shards the model, or its processes do not talk through ``torch.distributed``.
+    """
     names = _class_names(trainer.strategy)
-    return next((n for n in ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy") if n in names), None)
+    sharding = next((n for n in ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy") if n in names), None)
+    if sharding is None and trainer.world_size > 1 and not _talks():
+        return type(trainer.strategy).__name__
+    return sharding
+
+
+def _talks() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def weights_seen(trainer: Trainer, callback: object) -> str:
