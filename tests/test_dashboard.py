@@ -237,6 +237,15 @@ def test_strips_are_drawn_when_an_alert_begins_or_ends(before, now, drawn):
     assert (999 in sink.steps("filmstrip")) == drawn
 
 
+def test_a_place_is_drawn_when_it_is_found_even_if_the_class_is_on_alert_already():
+    shown, sink = run(range(12))
+    alert = verdict(Level.SUSPECT)
+    for step, locked in ((997, False), (998, True), (999, True)):
+        one = dataclasses.replace(alert, locked_place=locked)
+        shown.publish(record(probe_set(), step, verdicts=[one]), step=step, verdict_text="")
+    assert [step for step in (997, 998, 999) if step in sink.steps("filmstrip")] == [998]
+
+
 def test_the_final_look_draws_strips_and_leaves_nothing_to_finish():
     shown, sink = run(range(12))
     shown.publish(record(probe_set(), 12), step=120, verdict_text="", final=True)

@@ -92,6 +92,19 @@ def test_the_verdicts_agree_with_the_truth_from_counterfactual_copies(summary):
     assert abs(np.mean(list(clean.values()))) < 0.03
 
 
+def test_a_demo_too_short_to_judge_anything_says_so_and_not_that_there_is_no_evidence():
+    from types import SimpleNamespace
+
+    from camdebug.demo.summary import closing_words
+    from camdebug.records import ClassVerdict, Level
+    from camdebug.verdict.run import run_verdict
+
+    verdicts = (ClassVerdict(0, "0", Level.NOT_LEARNED, "because", 0),)
+    last = SimpleNamespace(verdicts=verdicts, verdict=run_verdict(verdicts))
+    twin = SimpleNamespace(name="planted", records=[last], accuracy_drop={"0": 0.1})
+    assert closing_words([twin]).startswith("planted: nothing to judge yet. Truth")
+
+
 def test_the_summary_has_every_measure_of_every_class_in_every_epoch(summary):
     for twin in summary["twins"].values():
         assert [e["epoch"] for e in twin["epochs"]] == list(range(8))

@@ -196,7 +196,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
                 return
             last = facts.is_last_validation(trainer)
             due = self._schedule.is_due(trainer) and (last or not self._metrics.values)
-        looked = self._agreed(trainer, due)
+        looked = self._agreed(trainer, due=due)
         if looked:
             self._look(trainer, pl_module, in_train_hook=False)
         self._metrics.log(trainer, pl_module, looked=looked, closing=last)
@@ -206,7 +206,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         due = False
         with self._messages.harmless("planning a look"):
             due = self._schedule.is_due(trainer)
-        looked = self._agreed(trainer, due)
+        looked = self._agreed(trainer, due=due)
         if looked:
             self._look(trainer, pl_module, in_train_hook=True)
         self._metrics.log(trainer, pl_module, looked=looked, closing=True)
@@ -217,9 +217,9 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._reporter.finish()
         self._messages.closing_words()
 
-    def _agreed(self, trainer: facts.Trainer, due: bool) -> bool:
+    def _agreed(self, trainer: facts.Trainer, *, due: bool) -> bool:
         with self._messages.harmless("planning a look"):
-            return not self._off and self._schedule.agree(due, peers_of(trainer))
+            return not self._off and self._schedule.agree(peers_of(trainer), due=due)
         return False
 
     # What a look does

@@ -23,15 +23,13 @@ class MetricLog:
         name: first part of every metric name.
         chance_outside_mass: the share of heat outside the boxes if heat ignored them.
         messages: says what went wrong.
-        known: all metrics that there are; without it every name is one.
+        known: all metrics that there are.
 
     Attributes:
         values: the last value of each metric.
     """
 
-    def __init__(
-        self, *, name: str, chance_outside_mass: float, messages: Messenger, known: KnownMetrics | None = None
-    ) -> None:
+    def __init__(self, *, name: str, chance_outside_mass: float, messages: Messenger, known: KnownMetrics) -> None:
         self._name, self._chance, self._messages, self._known = name, chance_outside_mass, messages, known
         self.forget()
 
@@ -90,14 +88,14 @@ class MetricLog:
         """Metrics of ours that a monitor waits for. A name that is none of ours is not stood in for but said."""
         ours = sorted(name for name in facts.monitored_names(trainer) if name.startswith(f"{self._name}/"))
         for name in ours:
-            if self._known is not None and name not in self._known and name not in trainer.callback_metrics:
+            if name not in self._known and name not in trainer.callback_metrics:
                 closest = self._known.closest(name)
                 self._messages.warn_once(
                     f"camdebug has no metric {name}, but a monitor waits for it."
                     + (f" Did you mean {closest}?" if closest else "")
                     + " Unless you log it yourself, Lightning will miss it."
                 )
-        return [name for name in ours if self._known is None or name in self._known]
+        return [name for name in ours if name in self._known]
 
     def _quieten(self, trainer: facts.Trainer) -> None:
         """Lightning recommends ``sync_dist`` for every metric: ours are alike in all processes without it."""
@@ -107,7 +105,7 @@ class MetricLog:
 
     def _stand_in_for(self, lacking: list[str]) -> None:
         self._stand_ins = {key: chance_level(key, chance_outside_mass=self._chance) for key in lacking}
-        reasons = {key: self._known.why_never(key) if self._known is not None else None for key in lacking}
+        reasons = {key: self._known.why_never(key) for key in lacking}
         for key, why in reasons.items():
             if why is not None:
                 self._messages.warn_once(

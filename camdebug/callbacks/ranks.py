@@ -46,7 +46,7 @@ class Ranks:
         return torch.distributed.get_world_size()
 
     def exchange(self, mine: _Piece) -> list[_Piece]:
-        """Everybody's piece, in the order of ranks. Inside :meth:`attempt` only.
+        """Everybody's piece, in the order of ranks. What may fail before it belongs inside :meth:`attempt`.
 
         Raises:
             PeerError: another process has failed.

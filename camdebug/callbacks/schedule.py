@@ -38,7 +38,7 @@ class Schedule:
             return False
         return bool(not self.begun or epoch - self.last_epoch >= self.every_n_epochs or facts.is_last_epoch(trainer))
 
-    def agree(self, due: bool, peers: Peers) -> bool:
+    def agree(self, peers: Peers, *, due: bool) -> bool:
         """Look when any process finds it due: whoever looked alone would wait for the others for ever."""
         return any(peers.exchange(due))
 

@@ -24,10 +24,8 @@ import torch
 from torch import Tensor
 
 from camdebug.measures.localisation import MIN_PEAK
+from camdebug.probe.checks import LEAST_PROBES
 from camdebug.records.place import PlaceLock
-
-LEAST = 20
-"""Probes of a class below which nothing is said about it."""
 
 MARGIN = 0.12
 """Heat is clearly more when its share is by so many standard deviations larger: of the share of one grain of heat that
@@ -37,8 +35,8 @@ classes, because rolled pictures are not quite like pictures: their seams and cu
 FREE = 0.25
 """Share of a place that must be free of objects for a probe to be read there."""
 
-FINEST_RIM = 6
-"""Cells that a grid needs in each direction where no boxes are known; with boxes 3 are enough."""
+_COARSEST = 6
+_COARSEST_WITH_BOXES = 3
 
 _CONVINCING = 0.01
 
@@ -105,6 +103,11 @@ def draw_shifts(count: int, grid: tuple[int, int], *, seed: int) -> Tensor:
     return torch.from_numpy(np.stack(drawn, axis=1).astype(np.int64))
 
 
+def coarsest_grid(*, annotated: bool) -> int:
+    """Cells that a grid needs in each direction: fewer where boxes are known."""
+    return _COARSEST_WITH_BOXES if annotated else _COARSEST
+
+
 def place_locks(
     maps: Tensor, rolled_maps: Tensor, labels: Tensor, *, cover: Tensor | None = None
 ) -> tuple[PlaceLock, ...]:
@@ -119,14 +122,14 @@ def place_locks(
             can only raise the chance level. ``None`` when nothing is annotated.
 
     Returns:
-        One record a class, in the order of the class indices; none on grids that are too coarse (see ``FINEST_RIM``).
-        Classes are tested alone: divide the error rate by their number.
+        One record a class, in the order of the class indices; none on grids that are too coarse, see
+        :func:`coarsest_grid`. Classes are tested alone: divide the error rate by their number.
 
     Raises:
         ValueError: when the shapes do not agree, or the values are not as described.
     """
     _check(maps, rolled_maps, labels, cover)
-    if min(maps.shape[1:]) < (FINEST_RIM if cover is None else 3):
+    if min(maps.shape[1:]) < coarsest_grid(annotated=cover is not None):
         return ()
     places = rim_places((maps.shape[1], maps.shape[2]))
     usable = _has_heat(maps) & _has_heat(rolled_maps)
@@ -134,7 +137,7 @@ def place_locks(
     found = []
     for k in torch.unique(labels).tolist():
         rows = (labels == k) & usable
-        if int(rows.sum()) >= LEAST:
+        if int(rows.sum()) >= LEAST_PROBES:
             excluded = int((labels == k).sum() - rows.sum())
             found.append(_lock(k, excluded, _shares(maps[rows]), _shares(rolled_maps[rows]), free[rows], places))
     return tuple(found)

@@ -13,9 +13,10 @@ from camdebug.background.pairing import Pairing, pair
 from camdebug.background.swap import swaps
 from camdebug.cam.lens import Lens
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
+from camdebug.probe.checks import LEAST_PROBES
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import BackgroundContrast, BackgroundSwap
-from camdebug.verdict.case import MIN_PROBES, Look
+from camdebug.verdict.case import Look
 from camdebug.verdict.judge import Judge
 
 OBJECTS_BEFORE_DONORS = 4
@@ -93,7 +94,7 @@ class Backgrounds:
             draw=draw,
             free=self._free,
             recipients=recipients,
-            least=MIN_PROBES,
+            least=LEAST_PROBES,
         )
 
     def _contrasts(

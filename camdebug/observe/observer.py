@@ -25,10 +25,11 @@ from camdebug.measures.summary import class_scores
 from camdebug.observe.backgrounds import Backgrounds, Findings
 from camdebug.observe.outlook import out_of_reach, places_out_of_reach, smallest_effect
 from camdebug.observe.places import find_places
+from camdebug.probe.checks import LEAST_PROBES
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord, Heatmaps, PlaceLock, SteadinessReport
 from camdebug.steadiness.check import Steadiness
-from camdebug.verdict.case import MIN_PROBES, Look
+from camdebug.verdict.case import Look
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.learned import learned_classes
 from camdebug.verdict.run import run_verdict
@@ -105,7 +106,7 @@ class Observer:
         if self.layer is None:
             return None
         counts = self.probes.counts
-        tests = sum(count >= MIN_PROBES for count in counts)
+        tests = sum(count >= LEAST_PROBES for count in counts)
         share = self._judge.place_threshold(tests=tests, looks_left=looks_left)
         return places_out_of_reach(self.layer.grid, counts, share, annotated=self.probes.annotated)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from camdebug.background.sign_flip import smallest_attainable_p
-from camdebug.measures.place import FINEST_RIM, LEAST, rim_places
+from camdebug.measures.place import coarsest_grid, rim_places
 from camdebug.numerals import number
+from camdebug.probe.checks import LEAST_PROBES
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.power import SPREAD, pairs_needed, smallest_gap
 
 _WORTH_FINDING = 0.15
-_COARSEST_WITH_BOXES = 3
-
 _NOTHING = 1e-12
 """What is left of a spent budget is no more than rounding."""
 
@@ -55,15 +54,17 @@ def places_out_of_reach(grid: tuple[int, int], counts: Sequence[int], share: flo
         share: of the error budget, for one class at one look.
         annotated: the probes have boxes.
     """
-    needed, most = _COARSEST_WITH_BOXES if annotated else FINEST_RIM, max(counts, default=0)
+    needed, most = coarsest_grid(annotated=annotated), max(counts, default=0)
     if min(grid) < needed:
         boxes = "" if annotated else ", or boxes for the probes"
         return (
             f"heat at a fixed place cannot be tested: the maps have {grid[0]}x{grid[1]} cells, that takes "
             f"{needed}x{needed}{'' if annotated else ' without boxes'}. Choose an earlier target_layer{boxes}."
         )
-    if most < LEAST:
-        return f"heat at a fixed place cannot be tested: that takes {LEAST} probes of a class, the most are {most}."
+    if most < LEAST_PROBES:
+        return (
+            f"heat at a fixed place cannot be tested: that takes {LEAST_PROBES} probes of a class, the most are {most}."
+        )
     best = len(rim_places(grid)) * 0.5**most
     if best <= share:
         return None

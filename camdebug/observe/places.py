@@ -6,11 +6,9 @@ from torch import Tensor
 
 from camdebug.cam.engine import explain
 from camdebug.cam.lens import Lens
-from camdebug.measures.place import FINEST_RIM, RolledPictures, draw_shifts, place_locks
+from camdebug.measures.place import RolledPictures, coarsest_grid, draw_shifts, place_locks
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import Heatmaps, PlaceLock
-
-_COARSEST = 3
 
 
 def find_places(
@@ -27,7 +25,7 @@ def find_places(
         cover: ``(N, h, w)``, share of each cell that the object covers.
         seed: of the rolls.
     """
-    if min(label_maps.grid) < (_COARSEST if probes.annotated else FINEST_RIM):
+    if min(label_maps.grid) < coarsest_grid(annotated=probes.annotated):
         return ()
     rolled = RolledPictures(probes.images, draw_shifts(len(probes), lens.layer.grid, seed=seed), lens.layer.grid)
     (found,) = explain(lens, rolled, [probes.labels], [label_maps.method])

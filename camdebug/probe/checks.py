@@ -16,6 +16,9 @@ from torch import Tensor
 # What a crop makes of an object that it leaves out; other faults are mistakes of the annotation.
 NOT_IN_PICTURE = ("box of no area", "box outside the picture")
 
+LEAST_PROBES = 20
+"""Of a class; with fewer that can be used nothing is said about it."""
+
 _MOST_UNNAMED_CLASSES = 100_000
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from camdebug.probe.checks import (
+    LEAST_PROBES,
     Exclusion,
     check_names,
     check_not_normalised,
@@ -27,7 +28,6 @@ from camdebug.probe.torchvision_sets import adapted, categories, declared_classe
 # A dataset that fails so often from the start is broken; single unreadable files among good ones are left out.
 _PATIENCE = 20
 _READ_AGAIN = 4
-_JUDGED_FROM = 20
 
 
 @dataclass
@@ -74,9 +74,9 @@ def draw(
     plan = plan_classes(names, label_map, categories(dataset), declared_classes(dataset))
     reader = Reader(dataset, seed, plan, label)
     found = _fill(reader, per_class, np.random.default_rng(seed).permutation(len(dataset)).tolist())
-    if per_class < _JUDGED_FROM:
+    if per_class < LEAST_PROBES:
         found.notes.append(
-            f"ProbeSet: per_class is {per_class}, and fewer than {_JUDGED_FROM} probes of a class cannot be judged; 40 "
+            f"ProbeSet: per_class is {per_class}, and fewer than {LEAST_PROBES} probes of a class cannot be judged; 40 "
             "are recommended"
         )
     if _is_random(reader, found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from camdebug.probe.checks import LEAST_PROBES
 from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Level, PlaceLock, Severity
 from camdebug.verdict import words
 from camdebug.verdict.confirm import confirm
@@ -12,9 +13,6 @@ from camdebug.verdict.memory import Memory
 from camdebug.verdict.plan import PATIENCE, next_in
 from camdebug.verdict.score import reliance
 from camdebug.verdict.screen import screen
-
-MIN_PROBES = 20
-"""Fewer usable probes in a class: nothing is said about it."""
 
 _PLACE_CLEARED = 0.05
 
@@ -107,12 +105,12 @@ class Case:
     def _level(self) -> tuple[Level, str, bool]:
         """The level, the sentence that says why, and whether this look has measured anything."""
         if self.contrast is None:
-            return Level.NOT_MEASURABLE, words.not_tested(self.scores, MIN_PROBES), False
+            return Level.NOT_MEASURABLE, words.not_tested(self.scores, LEAST_PROBES), False
         before = Level(self.memory.level)
         raised = before if before.is_alert else None
         usable = self.contrast.counts[self.contrast.classes.index(self.scores.class_idx)]
         kept = f" {words.KEPT}" if raised else ""
-        if usable < MIN_PROBES:
+        if usable < LEAST_PROBES:
             self.memory.streak = 0
             return raised or Level.NOT_MEASURABLE, words.not_finite(self.scores, usable) + kept, False
         if not self.look.learned.get(self.scores.class_idx, False):

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from camdebug.probe.checks import LEAST_PROBES
 from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Level, PlaceLock
 from camdebug.verdict.budget import ErrorBudget
-from camdebug.verdict.case import MIN_PROBES, Case, Look
+from camdebug.verdict.case import Case, Look
 from camdebug.verdict.memory import Memory
 from camdebug.verdict.plan import LookPlan, decides
 
@@ -56,7 +57,7 @@ class Judge:
             epoch: of the look.
             looks_left: planned looks, this one included; ``None`` when unknown.
         """
-        unlearned = tuple(c.name for c in classes if c.probes >= MIN_PROBES and not learned.get(c.class_idx))
+        unlearned = tuple(c.name for c in classes if c.probes >= LEAST_PROBES and not learned.get(c.class_idx))
         measured = self._plan.count(everything_learned=not unlearned)
         return Look(epoch, looks_left, learned, unlearned, measured, decides(measured, looks_left=looks_left))
 

@@ -16,7 +16,7 @@ PATIENCE = 8
 
 
 def is_planned(measured: int) -> bool:
-    """Whether the look that is ``measured`` looks after the first one with all classes learned is planned.
+    """Whether the look that is ``measured`` looks after the one at which the plan started is planned.
 
     >>> [n for n in range(60) if is_planned(n)]
     [0, 1, 2, 3, 5, 8, 12, 17, 23, 30, 40, 52]

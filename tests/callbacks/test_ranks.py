@@ -91,8 +91,7 @@ def test_equal_buffers_are_compared_and_stay(outcomes):
     assert all(sent == ["str"] for sent in outcomes("equal_buffers_do_not_travel"))
 
 
-def test_without_telling_the_others_they_would_wait(monkeypatch):
-    """Negative control: the guard is the exchange that a failing process still makes."""
+def test_a_failing_process_still_makes_one_exchange_for_which_the_others_wait(monkeypatch):
     made = []
     monkeypatch.setattr("camdebug.callbacks.ranks._gather", lambda mine, count: made.append(mine.failed) or [mine])
     monkeypatch.setattr(Ranks, "rank", 7)

@@ -9,7 +9,7 @@ from torch import nn
 from camdebug import compute_cams
 from camdebug.measures.place import (
     FREE,
-    LEAST,
+    LEAST_PROBES,
     MARGIN,
     RolledPictures,
     draw_shifts,
@@ -314,8 +314,8 @@ def test_maps_without_heat_or_not_finite_are_excluded_and_counted():
 
 
 def test_classes_with_few_probes_and_grids_without_a_rim_say_nothing():
-    assert look(content(LEAST - 1, (6, 6), 9)) == ()
-    assert len(look(content(LEAST, (6, 6), 9))) == 1
+    assert look(content(LEAST_PROBES - 1, (6, 6), 9)) == ()
+    assert len(look(content(LEAST_PROBES, (6, 6), 9))) == 1
     assert look(content(30, (5, 6), 9)) == ()
     assert len(look(content(30, (5, 6), 9), cover=torch.zeros(30, 5, 6))) == 1
     assert look(content(30, (2, 6), 9), cover=torch.zeros(30, 2, 6)) == ()

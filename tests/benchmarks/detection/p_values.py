@@ -39,7 +39,7 @@ def p_values(rows: Sequence[Row]) -> dict[str, Any]:
     """Of contrast and swap, over all looks, and over planned and unplanned ones apart.
 
     ``one_a_run_and_class`` takes one look of each run: the last unplanned one for the contrast, and for the swap the
-    first planned one, which is there as soon as all classes are learned, whatever the screen says. Looks at one
+    first planned one, which comes when the plan starts, whatever the screen says. Looks at one
     network are alike, so this is what tells most plainly whether p-values are honest.
     """
     return {

@@ -33,7 +33,7 @@ class Unit:
     ``run`` numbers the run and ``config`` is its own; ``gap`` is the true one after the last epoch; ``last`` holds what
     the last look measured, ``last_unplanned`` what the last one did that could not confirm (empty where there is none);
     ``gaps`` (``None`` where not measured) and ``levels`` go over the epochs. ``unlearned``: some class of the run is
-    not learned at the last look, so by its rules the product confirms nothing. ``decided``: any look could confirm.
+    not learned at the last look. ``decided``: any look could confirm.
     """
 
     run: int
