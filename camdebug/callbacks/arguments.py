@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from camdebug.probe.probe_set import ProbeSet
@@ -27,6 +28,14 @@ def check_share(name: str, value: object) -> None:
     """Refuse all but numbers between 0 and 1."""
     if not isinstance(value, (int, float)) or not 0 < value < 1:
         raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}")
+
+
+def check_positive(name: str, value: object) -> None:
+    """Refuse all but finite numbers above 0 and ``None``."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name}: expected a number above 0, or None, got {value!r}")
 
 
 def check_name(name: str, value: object) -> None:

@@ -13,6 +13,7 @@ from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.looker import Looker, peers_of
 from camdebug.callbacks.messages import Messenger, told
 from camdebug.callbacks.metric_log import MetricLog
+from camdebug.callbacks.overhead import Overhead
 from camdebug.callbacks.reporter import Reporter
 from camdebug.callbacks.schedule import Schedule
 from camdebug.callbacks.stopper import ACTIONS, Stopper
@@ -53,6 +54,8 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         log_probes: so many probes are drawn, spread over the classes.
         chunk_size: pictures in one forward.
         alpha: at most this share of clean runs raises an alert, over all classes and looks.
+        max_overhead: most time that looks may take, as a share of the training's own. Beyond it, and beyond a minute in
+            all, looks become rarer, which is said; ``None`` for no limit.
         seed: of donors and permutations.
         on_alert: called on rank zero with each :class:`camdebug.Alert` that is sent, after the dashboards. Training
             waits for it. An exception that it raises is reported once and training goes on. It is no part of
@@ -84,6 +87,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         log_probes: int = 16,
         chunk_size: int = 32,
         alpha: float = 0.05,
+        max_overhead: float | None = 0.5,
         seed: int = 0,
         on_alert: Callable[[Alert], object] | None = None,
         action: Literal["warn", "stop"] = "warn",
@@ -97,6 +101,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         arguments.check_count("log_probes", log_probes, least=0)
         arguments.check_count("seed", seed, least=0)
         arguments.check_share("alpha", alpha)
+        arguments.check_positive("max_overhead", max_overhead)
         arguments.check_callable("on_alert", on_alert, takes="one camdebug.Alert")
         arguments.check_choice("action", action, ACTIONS)
         arguments.check_name("name", name)
@@ -115,6 +120,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         )
         self._looker = Looker(self._observer)
         self._schedule = Schedule(every_n_epochs)
+        self._overhead = Overhead(max_overhead)
         tested = self._observer.testable_classes
         self._metrics = MetricLog.of(probes, name=name, contrast=contrast, tested=tested, messages=self._messages)
         self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages, on_alert=on_alert)
@@ -181,6 +187,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         if self._off:
             return
         with self._messages.harmless("starting"):
+            self._overhead.begin(epoch=trainer.current_epoch)
             looks_left = facts.looks_left(trainer, self._schedule.every_n_epochs)
             if self.verbose:
                 self._messages.say(f"{self._opening} {self._observer.smallest_effect(looks_left)}".rstrip())
@@ -210,6 +217,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         if looked:
             self._look(trainer, pl_module, in_train_hook=True)
         self._metrics.log(trainer, pl_module, looked=looked, closing=True)
+        self._slow_down(trainer)
         self._stopper.decide(trainer)
 
     def on_fit_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
@@ -221,6 +229,14 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         with self._messages.harmless("planning a look"):
             return not self._off and self._schedule.agree(peers_of(trainer), due=due)
         return False
+
+    def _slow_down(self, trainer: facts.Trainer) -> None:
+        with self._messages.harmless("measuring its overhead"):
+            epoch, cadence = trainer.current_epoch, self._schedule.every_n_epochs
+            longer = self._overhead.longer_cadence(peers_of(trainer), epoch=epoch, cadence=cadence)
+            if longer is not None:
+                self._schedule.every_n_epochs = longer
+                self._messages.warn(self._overhead.words(longer))
 
     # What a look does
 
@@ -235,20 +251,28 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             return None
 
     def _look(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, in_train_hook: bool) -> None:
-        epoch = self._schedule.last_epoch = trainer.current_epoch
+        self._schedule.last_epoch = trainer.current_epoch
         self._messages.looks += 1
+        with self._messages.harmless("measuring its overhead"), self._overhead.measured(peers_of(trainer)):
+            record = self._see(trainer, pl_module)
+            if record is not None:
+                with self._messages.harmless("reporting a look"):
+                    self._reporter.publish(record, step=facts.logger_step(trainer, in_train_hook=in_train_hook))
+        self._metrics.took(self._overhead.last)
+
+    def _see(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> EpochRecord | None:
+        """What the look found; ``None`` when it was lost."""
         try:
             every = self._schedule.every_n_epochs
             record, changed = self._looker.look(trainer, pl_module, every_n_epochs=every)
             self._metrics.take(record, self._reporter.slugs)
         except Exception as error:
-            self._messages.lost_look(epoch, error)
-            return
+            self._messages.lost_look(trainer.current_epoch, error)
+            return None
         self.last_record = record
         self._stopper.note(record)
         self._messages.forward_changes(changed)
-        with self._messages.harmless("reporting a look"):
-            self._reporter.publish(record, step=facts.logger_step(trainer, in_train_hook=in_train_hook))
+        return record
 
     # State: primitives and tensors only, or the user's checkpoint could not be loaded with weights_only=True
 

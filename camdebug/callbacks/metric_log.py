@@ -53,6 +53,10 @@ class MetricLog:
         """Take the scalars of a look; what it could not measure keeps its last value."""
         self.values |= metrics_of(record, name=self._name, slugs=slugs)
 
+    def took(self, seconds: float) -> None:
+        """A look held the training up for so long, drawing and logging included; the same in all processes."""
+        self.values[f"{self._name}/seconds"] = seconds
+
     def restore(self, values: Mapping[Any, Any]) -> None:
         """Go on with the values of a checkpoint, as far as they are finite.
 

@@ -44,7 +44,6 @@ def metrics_of(record: EpochRecord, *, name: str, slugs: Mapping[int, str]) -> d
         values[f"{name}/worst_reliance"] = max(reliances)
     for level in COUNTED:
         values[f"{name}/{level.value}_classes"] = sum(v.level.rank >= level.rank for v in record.verdicts)
-    values[f"{name}/seconds"] = record.seconds
     for scores, verdict in zip(record.classes, record.verdicts, strict=True):
         prefix = f"{name}/class/{slugs[scores.class_idx]}"
         values |= {f"{prefix}/{m}": getattr(scores, m) for m in MEASURES}

@@ -15,15 +15,17 @@ class Schedule:
         every_n_epochs: of looks.
 
     Attributes:
+        every_n_epochs: of looks, as asked for until somebody makes it more.
         last_epoch: of the last look, -1 before any.
     """
 
     def __init__(self, every_n_epochs: int) -> None:
-        self.every_n_epochs = every_n_epochs
+        self._asked_for = every_n_epochs
         self.forget()
 
     def forget(self) -> None:
         """A new run begins."""
+        self.every_n_epochs = self._asked_for
         self.last_epoch = _NEVER
 
     @property

@@ -40,7 +40,7 @@ class Timed(CAMMonitor):
     """Times the hook that looks, and a plain forward of the probes before and after it."""
 
     def __init__(self, probes: ProbeSet, **options: Any) -> None:
-        super().__init__(probes, verbose=False, **options)
+        super().__init__(probes, verbose=False, max_overhead=None, **options)
         self.ratios: dict[str, list[float]] = {}
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
