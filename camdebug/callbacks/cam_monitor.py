@@ -152,9 +152,9 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._off = True
         with self._messages.harmless("starting"):
             self._messages.active = bool(trainer.is_global_zero)
-            strategy = facts.unsupported_strategy(trainer)
-            if strategy is not None:
-                self._messages.off(f"{strategy} is not supported yet")
+            unsupported = facts.unsupported_strategy(trainer)
+            if unsupported is not None:
+                self._messages.off(unsupported)
                 return
         with self._messages.harmless("starting"):
             if not self._schedule.same_start(peers_of(trainer)):

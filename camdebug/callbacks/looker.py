@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.rank_zero_buffers import rank_zero_buffers
 from camdebug.callbacks.ranks import Ranks
+from camdebug.callbacks.whole_weights import whole_weights
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.peers import ALONE, Peers
@@ -74,7 +75,8 @@ class Looker:
                 pl_module,
                 facts.TrainerPrecision(trainer, pl_module),
                 epoch=trainer.current_epoch,
-                looks_left=facts.looks_left(trainer, every_n_epochs),
+                # Processes with fewer batches may expect another number, but must plan alike.
+                looks_left=peers.exchange(facts.looks_left(trainer, every_n_epochs))[0],
                 peers=peers,
             )
         return record, changed
@@ -83,6 +85,7 @@ class Looker:
         self, stack: ExitStack, pl_module: facts.LightningModule, peers: Peers, *, copied: tuple[str, ...] | None
     ) -> list[str]:
         """At fit start all parameters are copied, to learn which ones the forward writes to; later only those are."""
+        stack.enter_context(whole_weights(pl_module, peers))
         stack.enter_context(rank_zero_buffers(pl_module, peers))
         changed = stack.enter_context(borrowed(pl_module, copied=copied))
         stack.enter_context(facts.logging_off(pl_module))

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from camdebug.callbacks.whole_weights import is_part, why_not_whole
+
 Trainer = Any
 LightningModule = Any
 
@@ -71,16 +73,42 @@ def is_fitting(trainer: Trainer) -> bool:
     return getattr(trainer.state.fn, "value", trainer.state.fn) == "fit" and not trainer.sanity_checking
 
 
-def unsupported_strategy(trainer: Trainer) -> str | None:
-    """Name of a strategy under which a look is not proven to be harmless.
+# By parts of class names, because most of them cannot be imported here. Each shards the model, runs it on a device on
+# which nothing was tried, or communicates on ways of its own.
+_UNPROVEN = ("FSDP", "FullySharded", "DeepSpeed", "XLA", "HPU", "Horovod", "Bagua", "Colossal", "Hivemind", "Megatron")
 
-    It shards the model, or its processes do not talk through ``torch.distributed``.
-    """
-    names = _class_names(trainer.strategy)
-    sharding = next((n for n in ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy") if n in names), None)
-    if sharding is None and trainer.world_size > 1 and not _talks():
-        return type(trainer.strategy).__name__
-    return sharding
+
+def unsupported_strategy(trainer: Trainer) -> str | None:
+    """Why a look is not proven to be harmless under this strategy, for people; ``None`` where it is."""
+    why = _unproven(trainer.strategy) or _held_in_parts(trainer)
+    if why is None and trainer.world_size > 1 and not _talks():
+        why = f"{type(trainer.strategy).__name__} is not supported yet"
+    return None if why is None else f"{why}. Look at a checkpoint afterwards, with compute_cams"
+
+
+def _unproven(strategy: object) -> str | None:
+    name = type(strategy).__name__
+    names = [c.__name__ for c in type(strategy).__mro__]
+    known = next((n for n in names for part in _UNPROVEN if part in n), None)
+    if known is None:
+        return None
+    return f"{name} is not supported yet" if known == name else f"{name} is a {known}, which is not supported yet"
+
+
+def _held_in_parts(trainer: Trainer) -> str | None:
+    """What of the model no process has whole, in a way that a look cannot make good."""
+    model = trainer.lightning_module
+    if "ModelParallelStrategy" in _class_names(trainer.strategy):
+        if trainer.strategy.device_mesh["tensor_parallel"].size() > 1:
+            return "ModelParallelStrategy is supported with tensor_parallel_size=1 only"
+        return why_not_whole(model) if trainer.world_size > 1 else None
+    for name, module in model.named_modules():
+        if "FullyShardedDataParallel" in _class_names(module):
+            return f"{name or 'the model'} is a FullyShardedDataParallel, which is not supported yet"
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_part(tensor) or hasattr(tensor, "ds_id"):  # DeepSpeed's mark
+            return f"{name} is held in parts, which {type(trainer.strategy).__name__} cannot put together"
+    return None
 
 
 def _talks() -> bool:

@@ -11,15 +11,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def launch(script, folder, *, count, limit):
-    """Run ``script FOLDER`` in ``count`` processes for at most ``limit`` seconds; then the files tell.
+def launch(script, folder, *, count, limit, arguments=()):
+    """Run ``script FOLDER ARGUMENTS`` in ``count`` processes for at most ``limit`` seconds; then the files tell.
 
     A process that waits for another waits much longer than any limit here.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ranks, end = [_start(script, rank, count, port, folder) for rank in range(count)], time.monotonic() + limit
+    ranks, end = (
+        [_start([script, folder, *arguments], rank, count, port) for rank in range(count)],
+        time.monotonic() + limit,
+    )
     try:
         for rank in ranks:
             rank.wait(max(0.1, end - time.monotonic()))
@@ -37,7 +40,8 @@ def logs(folder):
     return [path.read_text()[-2000:] for path in sorted(folder.glob("log *"))]
 
 
-def _start(script, rank, count, port, folder):
+def _start(command, rank, count, port):
+    script, folder, *arguments = map(str, command)
     paths = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     surroundings = {
         **os.environ,
@@ -50,9 +54,9 @@ def _start(script, rank, count, port, folder):
         "PYTHONWARNINGS": "always",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
-    with open(folder / f"log {rank}", "w") as log:
+    with open(Path(folder) / f"log {rank}", "w") as log:
         return subprocess.Popen(
-            [sys.executable, str(HERE / script), str(folder)],
+            [sys.executable, str(HERE / script), folder, *arguments],
             env=surroundings,
             stdout=log,
             stderr=subprocess.STDOUT,

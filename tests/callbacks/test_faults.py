@@ -2,7 +2,6 @@
 
 import signal
 import warnings
-from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -275,27 +274,6 @@ def test_a_module_that_refuses_our_metrics_is_trained_all_the_same():
     assert len(outcome.said) == 1
     assert "logging metrics failed (ValueError: not in my house)" in outcome.said[0]
     assert differences(without.state, outcome.state) == []
-
-
-def test_a_sharding_strategy_switches_the_monitor_off():
-    class FSDPStrategy(pl.strategies.SingleDeviceStrategy):
-        pass
-
-    sharded = {"strategy": FSDPStrategy(device="cpu"), "accelerator": "auto"}
-    without, outcome = run(Case()), run(Case(trainer=sharded), monitor())
-    assert len(outcome.said) == 1
-    assert "camdebug is off in this run: FSDPStrategy is not supported yet" in outcome.said[0]
-    assert differences(without.state, outcome.state) == []
-
-
-def test_processes_that_do_not_talk_through_torch_switch_the_monitor_off():
-    class OtherwiseStrategy(pl.strategies.SingleDeviceStrategy):
-        pass
-
-    fitted = SimpleNamespace(strategy=OtherwiseStrategy(device="cpu"), world_size=2)
-    assert trainer_facts.unsupported_strategy(fitted) == "OtherwiseStrategy"
-    fitted.world_size = 1
-    assert trainer_facts.unsupported_strategy(fitted) is None
 
 
 def test_a_training_under_warnings_as_errors_ends_well(capsys):

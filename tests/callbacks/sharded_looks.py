@@ -1,0 +1,210 @@
+"""One of two processes that train under FSDP2 and share every look. Run by ``test_sharded_looks``.
+
+After each look the model makes a forward of the probes through FSDP2 and all its hooks: the look must have seen the
+same scores. And this process alone looks at a plain module with the gathered weights, from the same memory.
+"""
+
+import copy
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
+from shared_looks import unlike
+from small_training import (
+    Memory,
+    Module,
+    differences,
+    everything_of,
+    hooks_on,
+    monitor,
+    probes,
+    seed,
+    train_loader,
+    trainer,
+    val_loader,
+)
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from camdebug.callbacks import looker
+from camdebug.callbacks.rank_zero_buffers import rank_zero_buffers
+from camdebug.callbacks.ranks import Ranks
+from camdebug.callbacks.trainer_facts import TrainerPrecision, callback_bases
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.peers import ALONE
+from camdebug.observe import Observer
+from camdebug.rng import preserved_rng
+
+HALF = MixedPrecisionPolicy(param_dtype=torch.bfloat16, output_dtype=torch.float32)
+GROUPS = (("net.conv1", "net.norm1"), ("net.conv2", "net.norm2"), "net")
+
+
+class Sharded(Module):
+    """``units``: what ``fully_shard`` is called for, in this order; the last one without the options."""
+
+    def __init__(self, units=("net.conv2", "net"), **options):
+        super().__init__()
+        self.units, self.options, self.set_up = units, options, False
+
+    def configure_model(self):
+        if self.set_up:
+            return
+        self.set_up = True
+        for unit in self.units:
+            part = [self.get_submodule(u) for u in unit] if isinstance(unit, tuple) else self.get_submodule(unit)
+            options = {} if unit == self.units[-1] else self.options  # a BatchNorm on the CPU wants float32
+            fully_shard(part, mesh=self.device_mesh["data_parallel"], **options)
+
+
+class Frozen(Sharded):
+    def __init__(self):
+        super().__init__()
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name.startswith("head"))
+
+
+class FailsBetweenUnits(Sharded):
+    """On rank 1 alone, where the other has asked for weights that come from both."""
+
+    def __init__(self):
+        super().__init__()
+        self.net.relu.register_forward_pre_hook(self.fail)
+
+    def fail(self, part, inputs):
+        if len(inputs[0]) == 5 and torch.distributed.get_rank() == 1:
+            raise RuntimeError("lost between units")
+
+
+CASES = {
+    "units in a unit": {},
+    "several modules in a unit": {"units": GROUPS},
+    "weights in bfloat16": {"units": ("net.conv2", "net.head", "net"), "mp_policy": HALF},
+    "rank 1 fails between two units": {"model": FailsBetweenUnits},
+    "a part is not sharded": {"units": ("net.conv2",)},
+    "tensor_parallel_size=2": {"mesh": (1, 2)},
+}
+MORE = {
+    "one unit": {"units": ("net",)},
+    "the module itself": {"units": ("net.conv2", "")},
+    "weights stay whole after a forward": {"reshard_after_forward": False},
+    "no validation": {"validation": False},
+    "accumulation, validation in the middle": {"trainer": {"accumulate_grad_batches": 3, "val_check_interval": 2}},
+    "frozen weights": {"model": Frozen},
+    "rank 1 loses its second look": {"lost": 1},
+}
+CONTROL = "control: FSDP2 gathers weights in each forward of a look"
+
+
+class Watching(*callback_bases()):
+    """A monitor whose every look is checked by this callback, which stands after it. Rank 1 may lose one."""
+
+    def __init__(self, rank, *, plain, lost=None):
+        self.monitor = monitor(probes=probes(per_class=20), log_probes=2)
+        self.rank, self.plain, self.lost = rank, plain, lost
+        self.unlike, self.looks, self.checked, self.inside = [], 0, 0, []
+        self.monitor._observer.look = self.look
+
+    def look(self, model, precision, **options):
+        observer = self.monitor._observer
+        del observer.look  # or the copy would call it
+        self.alone, self.options = copy.deepcopy(observer), {**options, "peers": ALONE}
+        observer.look = self.look
+        self.inside = sorted({type(parameter).__name__ for parameter in model.parameters()})
+        record = Observer.look(observer, model, precision, **options)
+        self.looks += 1
+        if self.lost == self.looks - 1 and self.rank == 1:
+            raise RuntimeError("lost on purpose")
+        self.fresh = True
+        return record
+
+    fresh = False
+
+    def on_validation_epoch_end(self, fitted, module):
+        record, fresh = self.monitor.last_record, self.fresh
+        self.fresh = False
+        if not fresh or record.epoch != fitted.current_epoch:
+            return
+        with Ranks().attempt(), rank_zero_buffers(module, Ranks()):
+            scores, state = self.scores_of(module), whole(module)
+        labels, found = self.monitor.probes.labels, record.label_maps
+        self.unlike += unlike(scores.gather(1, labels[:, None])[:, 0], found.class_score, "FSDP2's scores")
+        self.unlike += unlike(scores.argmax(1), found.predicted_class, "FSDP2's predictions")
+        if self.plain:
+            self.unlike += unlike(record, self.look_at_a_plain_module(fitted, state), "a plain module's")
+        self.checked += 1
+
+    def scores_of(self, module):
+        flags = {part: part.training for part in module.modules()}
+        for part in flags:
+            part.training = False
+        with torch.no_grad():
+            scores = [module(rows.clone()).float() for rows in self.monitor.probes.images.split(5)]
+        for part, training in flags.items():
+            part.training = training
+        return torch.cat(scores)
+
+    def look_at_a_plain_module(self, fitted, state):
+        with preserved_rng():
+            plain = Module()
+        plain.load_state_dict(state)
+        with borrowed(plain):
+            return Observer.look(self.alone, plain, TrainerPrecision(fitted, plain), **self.options)
+
+
+def whole(model):
+    """The weights, gathered without help from the package."""
+    state = model.state_dict()
+    return {k: v.full_tensor() if isinstance(v, DTensor) else v.clone() for k, v in state.items()}
+
+
+def train(callbacks, case):
+    seed(1)
+    model, memory = case.get("model", Sharded)(**{k: case[k] for k in case.keys() & OF_FULLY_SHARD}), Memory()
+    mesh = dict(zip(("data_parallel_size", "tensor_parallel_size"), case.get("mesh", (2, 1)), strict=True))
+    options = {"max_epochs": 2, "devices": 2, "strategy": ModelParallelStrategy(**mesh), **case.get("trainer", {})}
+    fitted = trainer(callbacks=callbacks, logger=memory, **options)
+    fitted.fit(model, train_loader(), val_loader() if case.get("validation", True) else None)
+    state = everything_of(model, fitted, memory) | {"hooks": hooks_on(model)}
+    ours = {k: float(v) for k, v in fitted.callback_metrics.items() if k.startswith("camdebug/")}
+    return {k: v.to_local() if isinstance(v, DTensor) else v for k, v in state.items()}, ours
+
+
+OF_FULLY_SHARD = {"units", "reshard_after_forward", "mp_policy"}
+
+
+def go_through(name, case, rank):
+    watching = Watching(rank, plain="mp_policy" not in case, lost=case.get("lost"))
+    without, _ = train([], case)
+    under_watch, metrics = train([watching.monitor, watching], case)
+    return {
+        "unlike": watching.unlike,
+        "looks": watching.looks,
+        "checked": watching.checked,
+        "inside": watching.inside,
+        "differences": differences(without, under_watch),
+        "metrics": metrics,
+        "lost": watching.monitor._messages._lost,
+    }
+
+
+def main(folder, more):
+    rank = int(os.environ["LOCAL_RANK"])
+    torch.set_num_threads(1)
+    for name, case in (MORE if more else CASES).items():
+        print(f"case {name}:", flush=True)
+        (folder / f"{name} {rank}.json").write_text(json.dumps(go_through(name, case, rank)))
+    looker.whole_weights = lambda model, peers: nullcontext()
+    try:
+        found = go_through(CONTROL, {}, rank)
+    except RuntimeError as error:
+        found = str(error)
+    (folder / f"{CONTROL} {rank}.json").write_text(json.dumps(found))
+    os._exit(0)  # gloo may abort an interpreter that exits in its own way
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:] == ["more"])
