@@ -20,9 +20,10 @@ class PeerError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Sent(Generic[_Piece]):
-    """What each process gives to an exchange: its piece, or why it has none."""
+    """What each process gives to an exchange: its piece, or why it has none; ``last``: it leaves the attempt."""
 
     piece: _Piece | None
+    last: bool = False
     failed: str | None = None
     out_of_memory: bool = False
 
@@ -52,8 +53,11 @@ class Ranks:
             PeerError: another process has failed.
             torch.OutOfMemoryError: others have run out of memory, and nothing worse has happened.
         """
+        return self._exchange(_Sent(mine))
+
+    def _exchange(self, mine: _Sent[_Piece]) -> list[_Piece]:
         try:
-            sent = _gather(_Sent(mine), self.count)
+            sent = _gather(mine, self.count)
             failure = _failure_in(sent)
             if failure is not None:
                 raise failure
@@ -76,14 +80,14 @@ class Ranks:
             if not _is_marked(error):  # else the others know
                 self._tell(error)
             raise
-        self.exchange(None)
+        self._exchange(_Sent(None, last=True))
 
     def _tell(self, error: Exception) -> None:
         """Let the others know. Running out of memory is overruled by whatever else has failed elsewhere."""
         _mark(error)
         short = isinstance(error, torch.OutOfMemoryError)
         failure = None
-        mine: _Sent[object] = _Sent(None, f"rank {self.rank}: {told(error)}", short)
+        mine: _Sent[object] = _Sent(None, failed=f"rank {self.rank}: {told(error)}", out_of_memory=short)
         with suppress(Exception):  # whoever cannot be told has failed as well
             failure = _failure_in(_gather(mine, self.count))
         if short and isinstance(failure, PeerError):
@@ -103,7 +107,10 @@ def _failure_in(sent: Sequence[_Sent[_Piece]]) -> Exception | None:
     worse = [s for s in failed if not s.out_of_memory]
     if worse:
         return PeerError(worse[0].failed)
-    return torch.OutOfMemoryError(failed[0].failed) if failed else None
+    if failed:
+        return torch.OutOfMemoryError(failed[0].failed)
+    # Whoever left alone would be waited for while it trains on.
+    return PeerError("the processes have gone different ways") if len({s.last for s in sent}) > 1 else None
 
 
 # The mark is on the exception itself: whoever held the exception to compare it would hold its frames' tensors as well.

@@ -52,6 +52,9 @@ class Lens:
         # The same number of forwards everywhere, or a model that communicates in its own would wait for ever.
         spare = ceil(len(rows) / self.peers.count) - len(mine)
         chunks = run_pass(self.model, self.layer, images, scores, self.precision, rows=mine + rows[-1:] * spare)
-        dealt = self.peers.exchange([take(chunk) for chunk in chunks][: len(mine)])
+        taken = [take(chunk) for chunk in chunks][: len(mine)]
+        passes, dealt = zip(*self.peers.exchange(((len(images), len(scores)), taken)), strict=True)
+        if len(set(passes)) > 1:  # rounding on unlike machines may tip a decision
+            raise RuntimeError("the processes do not make the same pass")
         in_order = [dealt[i % self.peers.count][i // self.peers.count] for i in range(len(rows))]
         return tuple(torch.cat(parts) for parts in zip(*in_order, strict=True))

@@ -52,6 +52,11 @@ def two_at_different_places(rank):
         return RANKS.exchange(rank)
 
 
+def one_leaves_while_others_exchange(rank):
+    with RANKS.attempt():
+        return "left" if rank == 1 else RANKS.exchange(rank)
+
+
 def one_runs_out_of_memory(rank):
     with RANKS.attempt():
         fails_if(rank == 1, torch.OutOfMemoryError)
@@ -122,6 +127,7 @@ SCENES = [
     between_exchanges,
     after_the_last_exchange,
     two_at_different_places,
+    one_leaves_while_others_exchange,
     one_runs_out_of_memory,
     one_runs_out_of_memory_and_one_fails,
     tries_again_together,

@@ -119,7 +119,6 @@ def train(callbacks, *, validation, strategy, model):
     fitted = trainer(callbacks=callbacks, logger=memory, **options)
     fitted.fit(model, train_loader(), val_loader() if validation else None)
     ours = {k: float(v) for k, v in fitted.callback_metrics.items() if k.startswith("camdebug/")}
-    ours.pop("camdebug/seconds", None)
     return everything_of(model, fitted, memory), ours
 
 

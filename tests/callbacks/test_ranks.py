@@ -61,6 +61,11 @@ def test_of_two_failures_the_first_exchange_settles(outcomes):
     assert found[0] == ["PeerError", "rank 1: ValueError: mine of 1"]
 
 
+def test_whoever_leaves_while_others_exchange_fails_with_them(outcomes):
+    found = outcomes("one_leaves_while_others_exchange")
+    assert found == [["PeerError", "the processes have gone different ways"]] * len(found)
+
+
 def test_memory_that_runs_out_in_one_runs_out_in_all(outcomes):
     found = outcomes("one_runs_out_of_memory")
     assert {kind for kind, _ in found} == {"OutOfMemoryError"}

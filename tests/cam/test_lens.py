@@ -30,7 +30,7 @@ class OneOfSeveral:
         return self.collected
 
 
-def over(peers, images, chunk_size):
+def over(peers, images, chunk_size, scores=(lambda logits, rows: logits[:, 0],)):
     model = ConvNet()
     with borrowed(model):
         precision = ModelPrecision(model)
@@ -38,7 +38,7 @@ def over(peers, images, chunk_size):
         seen = forwards_of(model)
         lens = Lens(model, layer, precision, chunk_size, peers)
         try:
-            found = lens.over(images, [lambda logits, rows: logits[:, 0]], lambda c: (c.logits, c.gradients[0]))
+            found = lens.over(images, scores, lambda c: (c.logits, c.gradients[0]))
         except _SeenError:
             found = None
     return found, seen
@@ -55,7 +55,7 @@ def test_any_number_of_processes_finds_what_one_alone_finds_in_equally_many_forw
         forwards.append(len(over(peers, images, chunk_size)[1]))
         collected.append(peers.mine)
     assert len(set(forwards)) == 1
-    assert sum(map(len, collected)) == -(-number // chunk_size)
+    assert sum(len(pieces) for _, pieces in collected) == -(-number // chunk_size)
     for rank in range(count):
         shared, _ = over(OneOfSeveral(rank, count, collected), images, chunk_size)
         assert all(torch.equal(a, b) for a, b in zip(shared, alone, strict=True))
@@ -67,5 +67,18 @@ def test_what_a_process_makes_only_to_keep_up_is_not_sent(chunks, expected):
     for rank in range(3):
         peers = OneOfSeveral(rank, 3)
         over(peers, pictures(chunks), 1)
-        sent.append(len(peers.mine))
+        sent.append(len(peers.mine[1]))
     assert sent == expected
+
+
+@pytest.mark.parametrize("other", [5, 6])  # of which one has as many chunks, and would be mixed up unnoticed
+def test_processes_that_make_different_passes_are_told_before_anything_is_mixed_up(other):
+    collected = []
+    for rank, number in enumerate((6, other)):
+        peers = OneOfSeveral(rank, 2)
+        scores = [lambda logits, rows: logits[:, 0]] * (1 if rank == 0 or number != 6 else 2)
+        over(peers, pictures(number), 2, scores)
+        collected.append(peers.mine)
+    for rank in range(2):
+        with pytest.raises(RuntimeError, match="do not make the same pass"):
+            over(OneOfSeveral(rank, 2, collected), pictures(6), 2)
