@@ -1,0 +1,193 @@
+"""The few ways in which the store touches a disk: whole or not at all, and never through a link."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+DRAFT = ".draft"
+"""How names of what is being written end. Whoever reads ignores them."""
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+_NEVER_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe in place of a file would be waited for
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder with these files: it appears whole, and is on the disk when this returns.
+
+    Raises:
+        OSError: nothing of that name is there then, except when only the last wait for the disk failed.
+    """
+    draft = _draft_of(path)
+    try:
+        os.mkdir(draft)
+        for name, data in files.items():
+            _write_new(draft / name, data)
+        _sync_folder(draft)
+        os.rename(draft, path)
+    except BaseException:
+        discard(draft)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole, in place of an earlier one.
+
+    Raises:
+        OSError: an earlier one is still there then.
+    """
+    draft = _draft_of(path)
+    try:
+        _write_new(draft, data)
+        os.replace(draft, path)
+    except BaseException:
+        discard(draft)
+        raise
+    _sync_folder(path.parent)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{DRAFT}")
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "nt":  # pragma: no cover - folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:  # some network file systems only sync files
+            raise
+    finally:
+        os.close(handle)
+
+
+def discard(draft: Path) -> None:
+    """Remove a draft as far as possible. A link goes, what it points to stays."""
+    with suppress(OSError):
+        if not is_folder(draft):
+            os.unlink(draft)
+            return
+        for name in os.listdir(draft):
+            os.unlink(draft / name)
+        os.rmdir(draft)
+
+
+def make_folder(path: Path) -> bool:
+    """Make a folder unless it is there; whether it was made now.
+
+    Raises:
+        OSError: when it cannot be made, or something else, such as a link, is there.
+    """
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if is_folder(path):
+            return False
+        raise
+    return True
+
+
+def move(path: Path, into: Path) -> None:
+    """Move a file or folder into a folder, under its name."""
+    os.rename(path, into / path.name)
+    _sync_folder(into)
+    _sync_folder(path.parent)
+
+
+def is_folder(path: Path) -> bool:
+    """There is a folder, itself and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def names_in(folder: Path) -> list[str]:
+    """Sorted names of what is there; none where there is no folder."""
+    return sorted(os.listdir(folder)) if is_folder(folder) else []
+
+
+def read_file(path: Path, *, limit: int) -> bytes:
+    """All bytes of a plain file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: when there is none, or it is a link, a pipe, or larger.
+    """
+    handle = os.open(path, os.O_RDONLY | _NO_FOLLOW | _BINARY | _NEVER_WAIT)
+    with os.fdopen(handle, "rb") as file:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "is not a plain file", str(path))
+        data = file.read(limit + 1) if state.st_size <= limit else b""
+    if state.st_size > limit or len(data) > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+    return data
+
+
+# Locks of POSIX go when the process does, however it ends, and are not handed to workers that it forks. But one goes
+# as soon as its process closes *any* handle of the file, so each file has one handle here.
+_held: dict[tuple[int, int, int], int] = {}
+
+
+def lock(path: Path) -> bool:
+    """Lock a file for this process until it ends or unlocks it. ``False`` where the file system has no locks.
+
+    Raises:
+        BlockingIOError: when another process holds it.
+        OSError: when the file cannot be opened.
+    """
+    if fcntl is None or _identity(path) in _held:
+        return fcntl is not None
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise BlockingIOError(error.errno, "is in use by another process", str(path)) from None
+        return False
+    key = _identity(path)
+    if key is not None:
+        _held[key] = handle
+    return True
+
+
+def unlock(path: Path) -> None:
+    """Give the lock back, if this process holds it."""
+    key = _identity(path)
+    if key in _held:
+        os.close(_held.pop(key))
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return os.getpid(), found.st_dev, found.st_ino

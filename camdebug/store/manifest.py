@@ -1,0 +1,124 @@
+"""What a run is: versions, method, layer, probes, seeds and command. Written once, before the first epoch."""
+
+from __future__ import annotations
+
+import platform
+import re
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import import_module, metadata
+
+SCHEMA = 1
+"""Of everything in the folder. Readers of another number refuse it by name."""
+
+LEFT_OUT = "(left out)"
+
+_SECRET = r"(?:key|token|password|passwd|passphrase|pwd|secret|credential|auth)s?(?![a-zA-Z])"
+_NAME_AND_VALUE = re.compile(rf"^(.*?{_SECRET}[\w.\-]*[\"']?\s*[=:]\s*).+$", re.IGNORECASE | re.DOTALL)
+_OPTION = re.compile(rf"^-.*{_SECRET}[^=]*$", re.IGNORECASE)
+_LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _camdebug() -> str:
+    # Not by an import statement: the package's face names everything, also what this layer may not know.
+    return str(import_module("camdebug").__version__)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _lightning() -> str:
+    found = [(package, _version(package)) for package in ("pytorch-lightning", "lightning")]
+    return ", ".join(f"{package} {version}" for package, version in found if version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The facts of a run. What has a default is found out when it is made.
+
+    Attributes:
+        run_id: the same after the run was resumed.
+        method: name of the CAM method.
+        layer: dotted name of the target layer.
+        layer_reason: why that layer.
+        weights: which weights looks see, such as ``"current"`` or ``"averaged"``.
+        probe_fingerprint: of the probe set.
+        probes: number of probes.
+        source_ids: one for each probe, or empty.
+        class_names: by class index.
+        class_slugs: the same as they stand in metric names.
+        seed: of donors and permutations.
+        alpha: share of clean runs that may raise an alarm.
+        every_n_epochs: cadence of looks.
+        ranks: number of processes that train.
+        name: of the monitor.
+        command: ``sys.argv``; the values of what looks like a secret are always left out.
+        created: UTC, ISO 8601.
+        camdebug: version, as ``torch`` and ``python``; ``lightning`` names its package as well.
+        platform: operating system and machine.
+        schema: of the record.
+    """
+
+    run_id: str
+    method: str
+    layer: str
+    layer_reason: str
+    weights: str
+    probe_fingerprint: str
+    probes: int
+    source_ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    class_slugs: tuple[str, ...]
+    seed: int
+    alpha: float
+    every_n_epochs: int
+    ranks: int = 1
+    name: str = "camdebug"
+    command: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
+    created: str = field(default_factory=_now)
+    camdebug: str = field(default_factory=_camdebug)
+    torch: str = field(default_factory=lambda: _version("torch"))
+    lightning: str = field(default_factory=_lightning)
+    python: str = field(default_factory=platform.python_version)
+    platform: str = field(default_factory=platform.platform)
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "command", without_secrets(self.command))
+
+    def is_of_the_run(self, other: Manifest) -> bool:
+        """Both describe one run on one probe set, so that one may go on in the record of the other."""
+        return (self.run_id, self.probe_fingerprint) == (other.run_id, other.probe_fingerprint)
+
+
+def new_run_id() -> str:
+    """An id that no other run has. Moves no random number generator of the program."""
+    return secrets.token_hex(16)
+
+
+def without_secrets(command: Sequence[str]) -> tuple[str, ...]:
+    """A command without the values that belong to names such as ``token`` or ``api_key``, and without logins in URLs.
+
+    >>> without_secrets(["train.py", "--token", "abc", "wandb.api_key=xyz", "--lr", "0.1"])
+    ('train.py', '--token', '(left out)', 'wandb.api_key=(left out)', '--lr', '0.1')
+    """
+    kept: list[str] = []
+    hide = False
+    for part in map(str, command):
+        if hide and not part.startswith("--"):
+            kept.append(LEFT_OUT)
+        else:
+            kept.append(_LOGIN.sub(LEFT_OUT, _NAME_AND_VALUE.sub(rf"\g<1>{LEFT_OUT}", part)))
+        hide = _OPTION.match(part) is not None
+    return tuple(kept)

@@ -1,0 +1,148 @@
+"""Write the record of a run while it trains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from camdebug.records import EpochRecord
+from camdebug.store import disk
+from camdebug.store.claim import ENDS, EPOCHS, LOCK, STARTS, SUPERSEDED, take_folder
+from camdebug.store.epoch import Precision, to_files
+from camdebug.store.layout import epoch_in, epoch_name, number_in, numbered_name
+from camdebug.store.manifest import Manifest
+from camdebug.store.plain import to_plain
+from camdebug.store.strict import to_json
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Something that the run should have recorded and did not.
+
+    Attributes:
+        what: such as ``"the look at epoch 3"``.
+        why: a sentence.
+        epoch: where it belongs to one.
+    """
+
+    what: str
+    why: str
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class End:
+    """How a start of the run ended: a ``status`` such as ``"completed"``, when (UTC, ISO 8601), and what was lost."""
+
+    status: str
+    ended: str
+    losses: tuple[Loss, ...] = ()
+
+
+class RecordWriter:
+    """Writes one run's record into a folder. A reader sees whole epochs only, whenever it looks.
+
+    Made by :meth:`open`. A copy, such as in a spawned process, writes to the same folder.
+
+    Attributes:
+        folder: that the record is in.
+        moved_from: the folder that was asked for, when it is another run's or holds other files; otherwise ``None``.
+        set_aside: epochs that were moved to ``superseded/`` because the run was resumed from before them.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, *, moved_from: Path | None) -> None:
+        self.folder = folder
+        self.moved_from = moved_from
+        self.set_aside: tuple[int, ...] = ()
+        self._manifest = manifest
+        self._start = 1
+
+    @classmethod
+    def open(cls, folder: str | Path, manifest: Manifest, *, last_epoch: int = -1) -> RecordWriter:
+        """Begin a record, or go on in that of the same ``run_id`` and probe set.
+
+        A folder that holds anything else is left alone, and the next free one of ``folder-1``, ``folder-2``, ... is
+        taken. So it is when another process writes the record of the same run.
+
+        Args:
+            folder: absent, empty, or with a record.
+            manifest: of the run as it starts now.
+            last_epoch: the last one that the run remembers. Whole epochs after it are set aside, never deleted.
+
+        Raises:
+            OSError: when the folder cannot be made or written to.
+        """
+        asked = Path(os.path.abspath(folder))
+        taken, goes_on = take_folder(asked, manifest)
+        writer = cls(taken, manifest, moved_from=asked if taken != asked else None)
+        try:
+            disk.make_folder(taken / EPOCHS)
+            if goes_on:
+                writer._go_on(last_epoch)
+        except BaseException:
+            disk.unlock(taken / LOCK)
+            raise
+        return writer
+
+    def write(self, record: EpochRecord, *, step: int, precision: Precision | None = None) -> None:
+        """Add an epoch; on the disk when this returns.
+
+        Args:
+            record: of the look.
+            step: at which loggers show it.
+            precision: of the maps; see :func:`camdebug.store.epoch.to_files`.
+
+        Raises:
+            OSError: also when the epoch is there already. Earlier epochs are as they were; a later call may succeed.
+        """
+        files = to_files(record, step=step, precision=precision)
+        disk.write_folder(self.folder / EPOCHS / epoch_name(record.epoch), files)
+
+    def finish(self, status: str, losses: Sequence[Loss] = ()) -> None:
+        """Note how this start of the run ended, and unlock the folder.
+
+        Raises:
+            OSError: when that cannot be written.
+        """
+        end = End(status, datetime.now(timezone.utc).isoformat(timespec="seconds"), tuple(losses))
+        try:
+            self._note(ENDS, to_plain(end))
+        finally:
+            disk.unlock(self.folder / LOCK)
+
+    def _note(self, kind: str, content: object) -> None:
+        disk.make_folder(self.folder / kind)
+        disk.write_file(self.folder / kind / numbered_name(self._start), to_json(content) + b"\n")
+
+    def _go_on(self, last_epoch: int) -> None:
+        self._sweep()
+        self._set_aside(last_epoch)
+        starts = [number_in(name) for name in disk.names_in(self.folder / STARTS)]
+        self._start = max((number for number in starts if number is not None), default=1) + 1
+        self._note(STARTS, to_plain(self._manifest))
+
+    def _sweep(self) -> None:
+        """Remove drafts of a run that was killed while it wrote."""
+        for part in (self.folder, *(self.folder / name for name in (EPOCHS, STARTS, ENDS))):
+            for name in disk.names_in(part):
+                if name.startswith(".") and name.endswith(disk.DRAFT):
+                    disk.discard(part / name)
+
+    def _set_aside(self, last_epoch: int) -> None:
+        """The last one first: whatever interrupts this, epochs without a gap are left."""
+        found = [(epoch_in(name), name) for name in disk.names_in(self.folder / EPOCHS)]
+        later = sorted(
+            ((epoch, name) for epoch, name in found if epoch is not None and epoch > last_epoch), reverse=True
+        )
+        if not later:
+            return
+        disk.make_folder(self.folder / SUPERSEDED)
+        taken = disk.names_in(self.folder / SUPERSEDED)
+        aside = next(p for n in range(1, len(taken) + 2) if (p := f"{n:04d}") not in taken)
+        disk.make_folder(self.folder / SUPERSEDED / aside)
+        for _, name in later:
+            disk.move(self.folder / EPOCHS / name, self.folder / SUPERSEDED / aside)
+        self.set_aside = tuple(sorted(epoch for epoch, _ in later))

@@ -1,0 +1,268 @@
+"""Writers in processes of their own that are killed, limited or raced. What became of their records goes to a file.
+
+Started as ``python killed.py FOLDER SCENARIO ...``; a process without threads, so that it can fork safely.
+"""
+
+import json
+import os
+import random
+import resource
+import select
+import shutil
+import signal
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from interrupted import die, interrupted, plain_writer
+from looks import look_at, manifest, tree
+
+from camdebug.store import RecordError, RecordWriter, load_record
+
+
+def child(work):
+    """Fork; the child does ``work(report)`` and ends. Gives its id and the pipe that it reports through."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(writing)
+        return process, reading
+    os.close(reading)
+    code = 1
+    try:
+        work(lambda text: os.write(writing, f"{text}\n".encode()))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def outcome(process, reading):
+    """How a child ended (its exit code, or minus the signal), and what it reported."""
+    with os.fdopen(reading) as pipe:
+        said = pipe.read().split()
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said
+
+
+def new_run(folder, count=3):
+    def work(report):
+        writer = RecordWriter.open(folder, manifest())
+        for epoch in range(count):
+            writer.write(look_at(epoch), step=epoch)
+            report(epoch)
+        writer.finish("completed")
+
+    return work
+
+
+def resumed_run(folder):
+    """From the checkpoint of epoch 1, where four epochs are there."""
+
+    def work(report):
+        writer = RecordWriter.open(folder, manifest(), last_epoch=1)
+        for epoch in (2, 3):
+            writer.write(look_at(epoch), step=epoch)
+            report(epoch)
+
+    return work
+
+
+def state_of(folder):
+    """What a reader finds."""
+    try:
+        record = load_record(folder)
+    except RecordError as error:
+        return {"error": str(error), "epochs": [], "notes": []}
+    whole = all(len(record.record(epoch).label_maps) == 40 for epoch in record.epochs)
+    return {"error": None, "epochs": list(record.epochs), "notes": list(record.notes), "whole": whole}
+
+
+def kill_at_every_call(folder, make, start, *, plain=False):
+    """Until a run gets through: kill it one call later each time, read what is there, and go on with the same run."""
+    found = []
+    for at in range(1, 1000):
+        record = folder / f"{at}" / "record"
+        record.parent.mkdir(parents=True)
+        if start is not None:
+            shutil.copytree(start, record)
+        work = make(record)
+
+        def dies(report, at=at, work=work):
+            with plain_writer() if plain else nullcontext(), interrupted(at, die):
+                work(report)
+
+        code, said = outcome(*child(dies))
+        after = {"code": code, "returned": [int(epoch) for epoch in said], **state_of(record)}
+        found.append({**after, **({} if plain else goes_on(record, after["epochs"]))})
+        if code == 0:
+            return found
+    raise AssertionError("no run got through")
+
+
+def goes_on(record, epochs):
+    """A run with the same id resumes after the last whole epoch, in another process."""
+    next_epoch = max(epochs, default=-1) + 1
+
+    def work(report):
+        writer = RecordWriter.open(record, manifest(), last_epoch=next_epoch - 1)
+        writer.write(look_at(next_epoch), step=0)
+        writer.finish("completed")
+        report(writer.folder.name)
+
+    code, said = outcome(*child(work))
+    left = [str(p.relative_to(record)) for p in record.rglob("*") if p.name.endswith(".draft")]
+    return {"then": state_of(record), "in": said, "resumed": code, "left": left, "status": load_record(record).status}
+
+
+def kill_at_random(folder, rounds):
+    found, dice = [], random.Random(rounds)
+    for number in range(rounds):
+        record = folder / f"{number}"
+        process, reading = child(new_run(record, count=10**4))
+        for _ in range(dice.randrange(1, 6)):
+            os.read(reading, 1)
+        select.select([], [], [], dice.random() * 0.02)  # the moment
+        os.kill(process, signal.SIGKILL)
+        code, said = outcome(process, reading)
+        state = state_of(record)
+        found.append({"code": code, "last": int(said[-1]) if said else -1, **state, **goes_on(record, state["epochs"])})
+        shutil.rmtree(record)
+    return found
+
+
+def full_disk(folder):
+    """The kernel lets files grow to 3000 bytes, and later to any size again."""
+
+    def work(report):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        writer = RecordWriter.open(folder, manifest())
+        writer.write(look_at(0), step=0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, most))
+        try:
+            writer.write(look_at(1), step=1)
+        except OSError as error:
+            report(error.errno)
+        report("-".join(sorted(p.name for p in (folder / "epochs").iterdir())))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        writer.write(look_at(2), step=2)
+
+    code, said = outcome(*child(work))
+    return {"code": code, "said": said, **state_of(folder)}
+
+
+def race(folder, ids):
+    """All open the same folder when the pipe closes, and write until all have opened."""
+    waiting, starting = os.pipe()
+    done, ending = os.pipe()
+
+    def work_of(run_id):
+        def work(report):
+            os.close(starting)
+            os.close(ending)
+            os.read(waiting, 1)
+            writer = RecordWriter.open(folder, manifest(run_id=run_id))
+            for epoch in range(2):
+                writer.write(look_at(epoch), step=epoch)
+            report(f"{writer.folder.name} {'-' if writer.moved_from is None else writer.moved_from.name}")
+            os.read(done, 1)
+
+        return work
+
+    racers = [child(work_of(run_id)) for run_id in ids]
+    os.close(starting)
+    heard = [os.read(reading, 1) for _, reading in racers]
+    os.close(ending)
+    ends = [outcome(*racer) for racer in racers]
+    said = [[(first.decode() + " ".join(said)) for first in [letter]][0].split() for letter, (_, said) in zip(heard, ends)]
+    names = sorted(p.name for p in folder.parent.iterdir())
+    return {
+        "codes": [code for code, _ in ends],
+        "folders": [words[0] for words in said],
+        "moved_from": [words[1] for words in said],
+        "ids": [load_record(folder.parent / words[0]).manifest.run_id for words in said],
+        "epochs": [state_of(folder.parent / name)["epochs"] for name in names],
+        "names": names,
+    }
+
+
+def read_while_writing(folder, count=30):
+    """What one reader sees from before the first epoch to after the last."""
+    process, reading = child(new_run(folder, count=count))
+    os.read(reading, 1)
+    seen, over = [], False
+    while not over:
+        over = os.waitpid(process, os.WNOHANG)[0] == process
+        record = load_record(folder)
+        rows = len(record.verdict_rows())
+        seen.append([list(record.epochs), list(record.notes), rows])
+    os.close(reading)
+    return seen
+
+
+def worker_outlives(folder):
+    """A worker that the training forked lives on for a while after the training was killed."""
+    holding, letting_go = os.pipe()
+
+    def training(report):
+        writer = RecordWriter.open(folder, manifest())
+        writer.write(look_at(0), step=0)
+        if os.fork() == 0:
+            os.close(letting_go)
+            report("worker")
+            os.read(holding, 1)
+            os._exit(0)
+        signal.pause()
+
+    process, reading = child(training)
+    os.read(reading, 1)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    found = goes_on(folder, [0])
+    os.close(letting_go)
+    os.close(reading)
+    return found
+
+
+def another_run(folder):
+    """The tree of a record before and after two other runs ask for its folder, one of them while it is written."""
+    writer = RecordWriter.open(folder, manifest())
+    writer.write(look_at(0), step=0)
+    before = tree(folder)
+
+    def work(report):
+        for run_id in ("other", "run"):
+            other = RecordWriter.open(folder, manifest(run_id=run_id))
+            other.write(look_at(0), step=0)
+            report(other.folder.name)
+
+    code, said = outcome(*child(work))
+    return {"code": code, "said": said, "touched": before != tree(folder)}
+
+
+def four_epochs(folder):
+    new_run(folder, count=4)(lambda _: None)
+    return folder
+
+
+def main(folder, scenarios):
+    start = four_epochs(folder / "start" / "record")
+    do = {
+        "new": lambda at: kill_at_every_call(at, new_run, None),
+        "resumed": lambda at: kill_at_every_call(at, resumed_run, start),
+        "plain": lambda at: kill_at_every_call(at, new_run, None, plain=True),
+        "random": lambda at: kill_at_random(at, 10),
+        "random long": lambda at: kill_at_random(at, 400),
+        "full disk": full_disk,
+        "race": lambda at: [race(at / f"{n}" / "record", ["a", "b", "c"]) for n in range(6)],
+        "race of one run": lambda at: [race(at / f"{n}" / "record", ["a", "a"]) for n in range(6)],
+        "reader": read_while_writing,
+        "worker": worker_outlives,
+        "another run": another_run,
+    }
+    for scenario in scenarios:
+        found = do[scenario](folder / scenario)
+        (folder / f"{scenario}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
