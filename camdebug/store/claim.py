@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,10 @@ def take_folder(folder: Path, manifest: Manifest) -> tuple[Path, bool]:
     Raises:
         OSError: when no folder can be made or written to.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder.parent)) from None
     for candidate in _candidates(folder):
         goes_on = _take(candidate, manifest)
         if goes_on is not None:

@@ -150,9 +150,9 @@ def read_file(path: Path, *, limit: int) -> bytes:
     return data
 
 
-# Locks of POSIX go when the process does, however it ends, and are not handed to workers that it forks. But one goes
-# as soon as its process closes *any* handle of the file, so each file has one handle here.
-_held: dict[tuple[int, int, int], int] = {}
+# A lock belongs to an open file. The kernel takes it back when the process ends, however it ends, as long as no worker
+# that it forked holds the file open as well: so forked processes close it.
+_held: dict[tuple[int, int], int] = {}
 
 
 def lock(path: Path) -> bool:
@@ -166,28 +166,36 @@ def lock(path: Path) -> bool:
         return fcntl is not None
     handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
-        if error.errno in (errno.EACCES, errno.EAGAIN):
+        if isinstance(error, BlockingIOError) or error.errno == errno.EACCES:
             raise BlockingIOError(error.errno, "is in use by another process", str(path)) from None
         return False
-    key = _identity(path)
-    if key is not None:
-        _held[key] = handle
+    _held[_identity(path) or (0, handle)] = handle
     return True
 
 
 def unlock(path: Path) -> None:
     """Give the lock back, if this process holds it."""
-    key = _identity(path)
-    if key in _held:
-        os.close(_held.pop(key))
+    handle = _held.pop(_identity(path) or (0, 0), None)
+    if handle is not None:
+        os.close(handle)
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return os.getpid(), found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino
+
+
+def _leave_locks_to_parent() -> None:
+    while _held:
+        with suppress(OSError):
+            os.close(_held.popitem()[1])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_parent)

@@ -80,6 +80,7 @@ class RecordWriter:
         writer = cls(taken, manifest, moved_from=asked if taken != asked else None)
         try:
             disk.make_folder(taken / EPOCHS)
+            writer._sweep()
             if goes_on:
                 writer._go_on(last_epoch)
         except BaseException:
@@ -118,7 +119,6 @@ class RecordWriter:
         disk.write_file(self.folder / kind / numbered_name(self._start), to_json(content) + b"\n")
 
     def _go_on(self, last_epoch: int) -> None:
-        self._sweep()
         self._set_aside(last_epoch)
         starts = [number_in(name) for name in disk.names_in(self.folder / STARTS)]
         self._start = max((number for number in starts if number is not None), default=1) + 1

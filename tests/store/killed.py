@@ -14,7 +14,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from interrupted import die, interrupted, plain_writer
+from interrupted import CALLS, CHANGES, die, interrupted, plain_writer
 from looks import look_at, manifest, tree
 
 from camdebug.store import RecordError, RecordWriter, load_record
@@ -36,14 +36,14 @@ def child(work):
         os._exit(code)
 
 
-def outcome(process, reading):
-    """How a child ended (its exit code, or minus the signal), and what it reported."""
-    with os.fdopen(reading) as pipe:
-        said = pipe.read().split()
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said
+def outcome(process, reading, heard=b""):
+    """How a child ended (its exit code, or minus the signal), and what it reported, in lines."""
+    with os.fdopen(reading, "rb") as pipe:
+        said = heard + pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.decode().splitlines()
 
 
-def new_run(folder, count=3):
+def new_run(folder, count=2):
     def work(report):
         writer = RecordWriter.open(folder, manifest())
         for epoch in range(count):
@@ -59,9 +59,8 @@ def resumed_run(folder):
 
     def work(report):
         writer = RecordWriter.open(folder, manifest(), last_epoch=1)
-        for epoch in (2, 3):
-            writer.write(look_at(epoch), step=epoch)
-            report(epoch)
+        writer.write(look_at(2), step=2)
+        report(2)
 
     return work
 
@@ -76,7 +75,7 @@ def state_of(folder):
     return {"error": None, "epochs": list(record.epochs), "notes": list(record.notes), "whole": whole}
 
 
-def kill_at_every_call(folder, make, start, *, plain=False):
+def kill_at_every_call(folder, make, start, *, calls=CHANGES, plain=False):
     """Until a run gets through: kill it one call later each time, read what is there, and go on with the same run."""
     found = []
     for at in range(1, 1000):
@@ -87,30 +86,27 @@ def kill_at_every_call(folder, make, start, *, plain=False):
         work = make(record)
 
         def dies(report, at=at, work=work):
-            with plain_writer() if plain else nullcontext(), interrupted(at, die):
+            with plain_writer() if plain else nullcontext(), interrupted(at, die, calls=calls):
                 work(report)
 
         code, said = outcome(*child(dies))
         after = {"code": code, "returned": [int(epoch) for epoch in said], **state_of(record)}
-        found.append({**after, **({} if plain else goes_on(record, after["epochs"]))})
+        with interrupted(0, None):
+            found.append({**after, **({} if plain else goes_on(record, after["epochs"]))})
         if code == 0:
             return found
     raise AssertionError("no run got through")
 
 
 def goes_on(record, epochs):
-    """A run with the same id resumes after the last whole epoch, in another process."""
+    """A run with the same id resumes after the last whole epoch."""
     next_epoch = max(epochs, default=-1) + 1
-
-    def work(report):
-        writer = RecordWriter.open(record, manifest(), last_epoch=next_epoch - 1)
-        writer.write(look_at(next_epoch), step=0)
-        writer.finish("completed")
-        report(writer.folder.name)
-
-    code, said = outcome(*child(work))
+    writer = RecordWriter.open(record, manifest(), last_epoch=next_epoch - 1)
+    writer.write(look_at(next_epoch), step=0)
+    writer.finish("completed")
     left = [str(p.relative_to(record)) for p in record.rglob("*") if p.name.endswith(".draft")]
-    return {"then": state_of(record), "in": said, "resumed": code, "left": left, "status": load_record(record).status}
+    moved = writer.moved_from is not None
+    return {"then": state_of(record), "moved": moved, "left": left, "status": load_record(record).status}
 
 
 def kill_at_random(folder, rounds):
@@ -118,13 +114,12 @@ def kill_at_random(folder, rounds):
     for number in range(rounds):
         record = folder / f"{number}"
         process, reading = child(new_run(record, count=10**4))
-        for _ in range(dice.randrange(1, 6)):
-            os.read(reading, 1)
+        heard = b"".join(os.read(reading, 1) for _ in range(dice.randrange(1, 12)))
         select.select([], [], [], dice.random() * 0.02)  # the moment
         os.kill(process, signal.SIGKILL)
-        code, said = outcome(process, reading)
+        code, said = outcome(process, reading, heard)
         state = state_of(record)
-        found.append({"code": code, "last": int(said[-1]) if said else -1, **state, **goes_on(record, state["epochs"])})
+        found.append({"code": code, "returned": list(map(int, said)), **state, **goes_on(record, state["epochs"])})
         shutil.rmtree(record)
     return found
 
@@ -172,8 +167,8 @@ def race(folder, ids):
     os.close(starting)
     heard = [os.read(reading, 1) for _, reading in racers]
     os.close(ending)
-    ends = [outcome(*racer) for racer in racers]
-    said = [[(first.decode() + " ".join(said)) for first in [letter]][0].split() for letter, (_, said) in zip(heard, ends)]
+    ends = [outcome(*racer, letter) for racer, letter in zip(racers, heard, strict=True)]
+    said = [lines[0].split() for _, lines in ends]
     names = sorted(p.name for p in folder.parent.iterdir())
     return {
         "codes": [code for code, _ in ends],
@@ -249,8 +244,10 @@ def main(folder, scenarios):
     do = {
         "new": lambda at: kill_at_every_call(at, new_run, None),
         "resumed": lambda at: kill_at_every_call(at, resumed_run, start),
+        "new, all calls": lambda at: kill_at_every_call(at, new_run, None, calls=CALLS),
+        "resumed, all calls": lambda at: kill_at_every_call(at, resumed_run, start, calls=CALLS),
         "plain": lambda at: kill_at_every_call(at, new_run, None, plain=True),
-        "random": lambda at: kill_at_random(at, 10),
+        "random": lambda at: kill_at_random(at, 6),
         "random long": lambda at: kill_at_random(at, 400),
         "full disk": full_disk,
         "race": lambda at: [race(at / f"{n}" / "record", ["a", "b", "c"]) for n in range(6)],
