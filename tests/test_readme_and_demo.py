@@ -165,6 +165,15 @@ def test_the_demo_may_be_run_again_into_its_own_folder(demo, monkeypatch):
     _claim(copy)
     assert before
     assert not list((copy / "tensorboard").glob("*/events*"))
+    assert not (copy / "records").exists()
+
+
+def test_the_demo_keeps_a_record_of_each_twin(demo):
+    from camdebug.store import load_record
+
+    for name in ("planted", "clean"):
+        record = load_record(demo[0] / "records" / name)
+        assert (record.epochs, record.status, record.notes) == (tuple(range(8)), "completed", ())
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from camdebug.probe.probe_set import ProbeSet
 
@@ -42,6 +43,12 @@ def check_name(name: str, value: object) -> None:
     """Refuse what not every logger takes as the first part of a metric's name."""
     if not isinstance(value, str) or not value or not all(c.isascii() and (c.isalnum() or c in "_-.") for c in value):
         raise ValueError(f"{name}: expected ASCII letters, digits, '_', '-' or '.', got {value!r}")
+
+
+def check_folder(name: str, value: object) -> None:
+    """Refuse all but ``True``, ``False`` and paths."""
+    if not isinstance(value, (bool, str, Path)) or value == "":
+        raise TypeError(f"{name}: expected True, False or the path of a folder, got {value!r}")
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

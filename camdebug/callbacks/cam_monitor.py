@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
@@ -14,6 +15,7 @@ from camdebug.callbacks.looker import Looker, peers_of
 from camdebug.callbacks.messages import Messenger, told
 from camdebug.callbacks.metric_log import MetricLog
 from camdebug.callbacks.overhead import Overhead
+from camdebug.callbacks.record_keeper import RecordKeeper, manifest_of
 from camdebug.callbacks.reporter import Reporter
 from camdebug.callbacks.schedule import Schedule
 from camdebug.callbacks.stopper import ACTIONS, Stopper
@@ -65,6 +67,9 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             ends the training at the end of that epoch, on all ranks, as soon as its own ``min_epochs`` and
             ``min_steps`` allow. A run that is resumed after a stop goes on, also with ``"stop"``: classes that were
             confirmed before do not stop it, only one that becomes so anew.
+        record: keep everything that looks find on disk (see :mod:`camdebug.store`): ``True`` for a folder beside the
+            logs of the first logger, a path for that folder, ``False`` for nowhere. A folder that is in use is left
+            alone and another one taken, which is said.
         name: first part of metric names, dashboard tags and alert titles; two monitors in one Trainer need different
             ones.
         verbose: print the choices once, at the start.
@@ -91,6 +96,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         seed: int = 0,
         on_alert: Callable[[Alert], object] | None = None,
         action: Literal["warn", "stop"] = "warn",
+        record: bool | str | Path = True,
         name: str = "camdebug",
         verbose: bool = True,
     ) -> None:
@@ -104,6 +110,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         arguments.check_positive("max_overhead", max_overhead)
         arguments.check_callable("on_alert", on_alert, takes="one camdebug.Alert")
         arguments.check_choice("action", action, ACTIONS)
+        arguments.check_folder("record", record)
         arguments.check_name("name", name)
         self.name = name
         self.verbose = verbose
@@ -124,6 +131,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         tested = self._observer.testable_classes
         self._metrics = MetricLog.of(probes, name=name, contrast=contrast, tested=tested, messages=self._messages)
         self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages, on_alert=on_alert)
+        self._keeper = RecordKeeper(record, name=name, messages=self._messages)
         self._stopper = Stopper(action, self._messages)
         self._forget()
 
@@ -137,6 +145,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._looker.forget()
         self._metrics.forget()
         self._reporter.forget()
+        self._keeper.forget()
         self._stopper.forget()
 
     # When to look
@@ -188,12 +197,30 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             return
         with self._messages.harmless("starting"):
             self._overhead.begin(epoch=trainer.current_epoch)
+            self._keep_record(trainer)
             looks_left = facts.looks_left(trainer, self._schedule.every_n_epochs)
             if self.verbose:
-                self._messages.say(f"{self._opening} {self._observer.smallest_effect(looks_left)}".rstrip())
+                place = "" if self._keeper.folder is None else f"Record: {self._keeper.folder}."
+                effect = self._observer.smallest_effect(looks_left)
+                self._messages.say(" ".join(filter(None, [self._opening, place, effect])))
             hopeless = self._observer.out_of_reach(looks_left)
             if hopeless is not None:
                 self._messages.warn_once(f"camdebug: {hopeless}")
+
+    def _keep_record(self, trainer: facts.Trainer) -> None:
+        layer = self._observer.layer
+        if layer is None:
+            return
+        manifest = manifest_of(
+            self._keeper.run_id,
+            self._observer,
+            layer,
+            name=self.name,
+            weights=facts.weights_seen(trainer, self),
+            every_n_epochs=self._schedule.every_n_epochs,
+            ranks=trainer.world_size,
+        )
+        self._keeper.open(trainer, manifest, last_epoch=self._schedule.last_epoch)
 
     def on_validation_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Look after the last validation of an epoch, in time for monitors. The very first look takes the first one."""
@@ -223,6 +250,12 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     def on_fit_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Bring the film strips up to date and say what was lost, if anything."""
         self._reporter.finish()
+        self._keeper.close("completed")
+        self._messages.closing_words()
+
+    def on_exception(self, trainer: facts.Trainer, pl_module: facts.LightningModule, exception: BaseException) -> None:
+        """Say what was lost when a run ends early: no other hook is called then."""
+        self._keeper.close("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
         self._messages.closing_words()
 
     def _agreed(self, trainer: facts.Trainer, *, due: bool) -> bool:
@@ -257,7 +290,9 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             record = self._see(trainer, pl_module)
             if record is not None:
                 with self._messages.harmless("reporting a look"):
-                    self._reporter.publish(record, step=facts.logger_step(trainer, in_train_hook=in_train_hook))
+                    step = facts.logger_step(trainer, in_train_hook=in_train_hook)
+                    self._keeper.write(record, step=step)
+                    self._reporter.publish(record, step=step)
         self._metrics.took(self._overhead.last)
 
     def _see(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> EpochRecord | None:
@@ -291,6 +326,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
                 "observer": self._observer.state_dict(),
                 "dashboard": self._reporter.state_dict(),
                 "alerts": self._reporter.rate.state_dict(),
+                "run_id": self._keeper.run_id,
             }
         return {}
 
@@ -307,6 +343,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
             self._messages.warn_once(f"camdebug starts afresh, its state in the checkpoint is unusable: {told(error)}.")
             return
         self._schedule.last_epoch = last_epoch
+        self._keeper.run_id = str(state_dict.get("run_id") or self._keeper.run_id)
         self._reporter.load_state_dict(state_dict.get("dashboard"), state_dict.get("alerts"))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -120,6 +121,29 @@ def weights_seen(trainer: Trainer, callback: object) -> str:
     names = [_class_names(c) for c in trainer.callbacks]
     averaging = next((i for i, n in enumerate(names) if "WeightAveraging" in n), None)
     return "averaged" if averaging is not None and trainer.callbacks.index(callback) < averaging else "current"
+
+
+def is_a_trial(trainer: Trainer) -> bool:
+    """``fast_dev_run``, which leaves nothing behind: neither logs nor checkpoints."""
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def run_folder(trainer: Trainer) -> Path | None:
+    """Where Lightning would put the checkpoints of this run's first logger; ``None`` when that is no local disk.
+
+    Call it on rank zero: it asks nobody else, and elsewhere loggers may not know their version.
+    """
+    root = trainer.default_root_dir
+    if not trainer.loggers:
+        return _local(root)
+    logger = trainer.loggers[0]
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    folder = _local(logger.save_dir if logger.save_dir is not None else root)
+    return None if folder is None else folder / str(logger.name) / version
+
+
+def _local(path: object) -> Path | None:
+    return None if "://" in str(path) else Path(str(path))
 
 
 def logger_step(trainer: Trainer, *, in_train_hook: bool) -> int:

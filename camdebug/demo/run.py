@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from camdebug.demo.summary import closing_words, summary, table, write_summary
-from camdebug.demo.twins import DemoError, Twin, train_twin
+from camdebug.demo.twins import RECORDS, DemoError, Twin, train_twin
 from camdebug.render.colour import density
 from camdebug.render.filmstrip import Frame, contact_sheet, draw_filmstrip
 from camdebug.render.picture import find_colours, to_pictures
@@ -55,6 +56,8 @@ def _claim(output: Path) -> None:
         raise DemoError(f"{output} holds files that are not a demo's; choose another --output")
     _remove_event_files(output / "tensorboard")
     try:
+        if (output / RECORDS).is_dir():
+            shutil.rmtree(output / RECORDS)
         output.mkdir(parents=True, exist_ok=True)
         write_summary(output / SUMMARY, {"state": "running"})
     except OSError as error:

@@ -25,6 +25,7 @@ from camdebug.records import EpochRecord
 TRAINING, VALIDATION, PROBES_PER_CLASS = 1200, 400, 40
 _LIGHTNING_LOGS = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric")
 _LIGHTNING_HINTS = (".*does not have many workers.*", ".*treespec, LeafSpec.*")
+RECORDS = "records"
 STRENGTH = {"planted": 0.95, "clean": 0.0}
 
 
@@ -84,7 +85,7 @@ def train_twin(name: str, *, output: Path, seed: int, epochs: int, with_wandb: b
     annotated = AnnotatedDigits(held_out, draw_tags(held_out.label, strength=strength, seed=seed + 1))
     probes = ProbeSet.from_dataset(annotated, per_class=PROBES_PER_CLASS, seed=seed)
     twin = Twin(name, probes)
-    monitor = CAMMonitor(probes, seed=seed, max_overhead=None)
+    monitor = CAMMonitor(probes, seed=seed, max_overhead=None, record=output / RECORDS / name)
     model = DigitClassifier()
     with _quiet(twin):
         pl.Trainer(

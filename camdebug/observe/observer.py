@@ -54,6 +54,8 @@ class Observer:
         seed: of donors and permutations.
 
     Attributes:
+        probes, method, alpha, seed: as given.
+        layer: that is explained; known from ``prepare`` on.
         gives_probabilities: the model's scores look like probabilities, not logits; known from ``prepare`` on.
     """
 
@@ -74,8 +76,8 @@ class Observer:
         self.gives_probabilities = False
         self._target_layer = target_layer
         self._chunk_size = chunk_size
-        self._seed = seed
-        self._alpha = alpha
+        self.seed = seed
+        self.alpha = alpha
         self._judge = Judge(probes.class_names, alpha=alpha)
         self._on_grid: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._steadiness = Steadiness(probes, seed=seed)
@@ -227,7 +229,7 @@ class Observer:
     def _places_in(self, lens: Lens, label_maps: Heatmaps, look: Look) -> tuple[PlaceLock, ...]:
         if not look.decides:
             return ()
-        return find_places(lens, self.probes, label_maps, self._boxes_on(label_maps.grid)[0], seed=self._seed)
+        return find_places(lens, self.probes, label_maps, self._boxes_on(label_maps.grid)[0], seed=self.seed)
 
     def _swapped(self, lens: Lens, look: Look) -> Findings:
         if self._backgrounds is None:
@@ -252,7 +254,7 @@ class Observer:
     def forget(self) -> None:
         """A new run begins: no verdicts, and the layer is to be found again."""
         self.layer = None
-        self._judge = Judge(self.probes.class_names, alpha=self._alpha)
+        self._judge = Judge(self.probes.class_names, alpha=self.alpha)
         self._steadiness.forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -271,7 +273,7 @@ class Observer:
         """
         if state.get("fingerprint") != self.probes.fingerprint:
             raise ValueError("probes: the checkpoint was made with another probe set")
-        judge = Judge(self.probes.class_names, alpha=self._alpha)
+        judge = Judge(self.probes.class_names, alpha=self.alpha)
         judge.load_state_dict(state.get("judge", {}))
         self._steadiness.load_state_dict(state.get("steadiness"))
         self._judge = judge

@@ -132,7 +132,9 @@ def probes(per_class=20, classes=CLASSES, class_names=None, seed=9):
 
 def monitor(**options):
     given = options.pop("probes", None)
-    return CAMMonitor(given if given is not None else probes(), **{"chunk_size": 5, "verbose": False, **options})
+    return CAMMonitor(
+        given if given is not None else probes(), **{"chunk_size": 5, "verbose": False, "record": False, **options}
+    )
 
 
 class Memory(pl.loggers.Logger):

@@ -139,7 +139,7 @@ def test_people_are_told_which_weights_are_seen_beside_a_moving_average(capsys, 
             self.sees_trained = torch.equal(module.net.head.weight, self.trained)
             super()._look(trainer, module, **hook)
 
-    watching = Witness(probes())
+    watching = Witness(probes(), record=False)
     fit(pytorch_lightning, [watching, average] if monitor_first else [average, watching])
     assert f"{seen} weights" in capsys.readouterr().out
     assert watching.sees_trained == (seen == "current")

@@ -41,7 +41,7 @@ def watched_training(strength, **options):
     shown = paint(held_out, draw_tags(held_out.label, strength=strength, seed=1))
     labels = torch.from_numpy(held_out.label)
     probes = ProbeSet(shown, labels, boxes_of(held_out), class_names=CLASS_NAMES)
-    watching = CAMMonitor(probes, chunk_size=64, verbose=False)
+    watching = CAMMonitor(probes, chunk_size=64, verbose=False, record=False)
     fitted = trainer(max_epochs=6, callbacks=watching, **options)
     fitted.fit(
         Classifier(),
