@@ -8,38 +8,67 @@ import copy
 import json
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import torch
+from pytorch_lightning.callbacks.weight_averaging import EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
+from small_training import (
+    CLASSES,
+    Module,
+    Pictures,
+    differences,
+    everything_of,
+    monitor,
+    probes,
+    seed,
+    trainer,
+    val_loader,
+)
 from small_training import Memory as MemoryLogger
-from small_training import Module, differences, everything_of, monitor, probes, seed, train_loader, trainer, val_loader
+from torch.utils.data import DataLoader
 
 from camdebug.callbacks import looker
 from camdebug.cam.peers import ALONE
-from camdebug.observe import Observer
+from camdebug.observe import Observer, observer
+from camdebug.verdict.learned import learned_classes
 
 CASES = {
     "ddp": {},
-    "uneven chunks": {"chunk_size": 32},
+    "uneven chunks": {"chunk_size": 17},
     "fewer chunks than ranks": {"chunk_size": 100},
     "no validation, so buffers differ": {"validation": False},
-    "unused parameters are looked for": {"strategy": DDPStrategy(find_unused_parameters=True)},
-    "static graph": {"strategy": DDPStrategy(static_graph=True)},
+    "unused parameters are looked for": {"trainer": {"strategy": "ddp_find_unused_parameters_true"}},
+    "static graph": {"trainer": {"strategy": DDPStrategy(static_graph=True)}},
+    "planned looks": {"learned": True, "epochs": 1},
+    "accumulation, validation in the middle": {"trainer": {"accumulate_grad_batches": 3, "val_check_interval": 2}},
+    "bf16-mixed": {"trainer": {"precision": "bf16-mixed"}},
+    "moving average": {"average": True},
     "rank 1 loses its second look": {"lost": 1},
+    "rank 1 runs out of memory": {"model": "greedy", "epochs": 1},
     "the model communicates in its forward": {"model": "talks", "chunk_size": 32},
     "rank 1 finds no look due": {"spoil": "due"},
     "rank 1 starts elsewhere": {"spoil": "start"},
 }
-CONTROL = "control: every rank keeps its own buffers"
-OF_THREE = ("ddp", "uneven chunks", "rank 1 loses its second look")
-
-
-def cases(count):
-    """Names of the cases that so many processes go through."""
-    return list(CASES) if count == 2 else list(OF_THREE)
+MORE = {
+    "rank 1 expects that this look is the last one": {"learned": True, "spoil": "plan"},
+    "uneven data": {"pictures": 37},
+    "every rank has all the data": {"trainer": {"use_distributed_sampler": False}},
+    "two nodes": {"trainer": {"devices": 1, "num_nodes": 2}},
+    "longer": {"epochs": 4},
+}
+FEWER = {"fewer probes than ranks": {"probes": {"per_class": 1, "classes": 2}, "chunk_size": 1}}
+CONTROL = {"control: every rank keeps its own buffers": {"validation": False}}
+EVERY = CASES | MORE | FEWER | CONTROL
+EPOCHS = 2
+ROUNDS = {
+    (2, ""): [*CASES, *CONTROL],
+    (2, "more"): list(MORE),
+    (3, ""): ["ddp", "uneven chunks", "planned looks", "rank 1 loses its second look", *FEWER],
+}
+"""What so many processes go through."""
 
 
 def unlike(one, other, where=""):
@@ -62,8 +91,9 @@ class Watching:
     """A monitor whose every look is taken twice; ``lost``: so many looks before one fails on rank 1."""
 
     def __init__(self, rank, *, lost=None, **options):
-        self.monitor = monitor(probes=probes(per_class=24), log_probes=2, **options)
+        self.monitor = monitor(log_probes=2, **options)
         self.rank, self.lost, self.unlike, self.forwards, self.looks = rank, lost, [], [], 0
+        self.decided = []
         self.monitor._observer.look = self.look
 
     def look(self, model, precision, *, peers, **options):
@@ -76,10 +106,12 @@ class Watching:
         try:
             record = Observer.look(observer, model, precision, peers=peers, **options)
             shared = len(counted)
+            alone._chunk_size = observer._chunk_size  # halved if any rank ran out of memory
             again = Observer.look(alone, model, precision, peers=ALONE, **options)
         finally:
             handle.remove()
         self.looks += 1
+        self.decided.append(any(swap.decides for swap in record.swaps))
         self.forwards.append([shared, len(counted) - shared])
         self.unlike += unlike(record, again)
         if self.lost == self.looks - 1 and self.rank == 1:
@@ -96,12 +128,27 @@ class Talks(Module):
         return self.net(x)
 
 
+class Greedy(Module):
+    """Rank 1 has less memory than the others."""
+
+    def forward(self, x):
+        if 2 < len(x) < 8 and self.global_rank == 1 and not self.training:
+            raise torch.OutOfMemoryError("five are too many")
+        return self.net(x)
+
+
+MODELS = {"talks": Talks, "greedy": Greedy}
+
+
 def spoil(watched, what, rank):
     """What one process alone may get wrong."""
     if rank != 1:
         return
     if what == "due":
         watched._schedule.is_due = lambda fitted: 1 / 0
+    if what == "plan":
+        real_look = watched._looker.look
+        watched._looker.look = lambda fitted, module, every_n_epochs: real_look(fitted, module, every_n_epochs=99)
     if what == "start":
         real = watched.setup
 
@@ -112,44 +159,69 @@ def spoil(watched, what, rank):
         watched.setup = setup
 
 
-def train(callbacks, *, validation, strategy, model):
+def averaging(case):
+    return [EMAWeightAveraging(decay=0.9)] if case.get("average") else []
+
+
+def train(callbacks, case):
     seed(1)
-    model, memory = model(), MemoryLogger()
-    options = {"max_epochs": 4, "devices": int(os.environ["RANKS"]), "strategy": copy.deepcopy(strategy)}
-    fitted = trainer(callbacks=callbacks, logger=memory, **options)
-    fitted.fit(model, train_loader(), val_loader() if validation else None)
+    model, memory = MODELS.get(case.get("model"), Module)(), MemoryLogger()
+    ranks, surroundings = int(os.environ["RANKS"]), copy.deepcopy(case.get("trainer", {}))
+    options = {"max_epochs": case.get("epochs", EPOCHS), "devices": ranks, "strategy": "ddp", **surroundings}
+    fitted = trainer(callbacks=callbacks + averaging(case), logger=memory, **options)
+    loader = DataLoader(Pictures(case.get("pictures", 40)), batch_size=8, shuffle=True)
+    fitted.fit(model, loader, val_loader() if case.get("validation", True) else None)
     ours = {k: float(v) for k, v in fitted.callback_metrics.items() if k.startswith("camdebug/")}
     return everything_of(model, fitted, memory), ours
 
 
-def main(folder):
-    rank = int(os.environ["LOCAL_RANK"])
+def all_learned(labels, predicted):
+    """Only then does the plan begin, and noise is never learned."""
+    return dict.fromkeys(range(CLASSES), True)
+
+
+@contextmanager
+def nodes(rank, count):
+    """In which the processes are, one in each, if there are several."""
+    kept = {name: os.environ[name] for name in ("NODE_RANK", "LOCAL_RANK")}
+    if count > 1:
+        os.environ.update(NODE_RANK=str(rank), LOCAL_RANK="0")
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def go_through(case, rank):
+    given = probes(**case.get("probes", {"per_class": 20}))
+    watching = Watching(rank, lost=case.get("lost"), probes=given, chunk_size=case.get("chunk_size", 5))
+    spoil(watching.monitor, case.get("spoil"), rank)
+    observer.learned_classes = all_learned if case.get("learned") else learned_classes
+    with nodes(rank, case.get("trainer", {}).get("num_nodes", 1)):
+        without, _ = train([], case)
+        under_watch, metrics = train([watching.monitor], case)
+    return {
+        "unlike": watching.unlike,
+        "forwards": watching.forwards,
+        "decided": watching.decided,
+        "looks": watching.looks,
+        "expected": case.get("epochs", EPOCHS),
+        "chunk_size": watching.monitor._observer._chunk_size,
+        "differences": differences(without, under_watch),
+        "metrics": metrics,
+        "lost": watching.monitor._messages._lost,
+    }
+
+
+def main(folder, which):
+    rank, count = int(os.environ["LOCAL_RANK"]), int(os.environ["RANKS"])
     torch.set_num_threads(1)
-    count = int(os.environ["RANKS"])
-    for name in [*cases(count), CONTROL]:
-        options = CASES.get(name, {"validation": False})
-        if name == CONTROL:
+    for name in ROUNDS[count, which]:
+        if name in CONTROL:
             looker.rank_zero_buffers = lambda model, peers: nullcontext()
-        surroundings = {
-            "validation": options.get("validation", True),
-            "strategy": options.get("strategy", "ddp"),
-            "model": Talks if options.get("model") == "talks" else Module,
-        }
-        watching = Watching(rank, lost=options.get("lost"), chunk_size=options.get("chunk_size", 5))
-        spoil(watching.monitor, options.get("spoil"), rank)
-        without, _ = train([], **surroundings)
-        under_watch, metrics = train([watching.monitor], **surroundings)
-        found = {
-            "unlike": watching.unlike,
-            "forwards": watching.forwards,
-            "looks": watching.looks,
-            "differences": differences(without, under_watch),
-            "metrics": metrics,
-            "lost": watching.monitor._messages._lost,
-        }
-        (folder / f"{name} {rank}.json").write_text(json.dumps(found))
+        (folder / f"{name} {rank}.json").write_text(json.dumps(go_through(EVERY[name], rank)))
     os._exit(0)  # gloo may abort an interpreter that exits in its own way
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), "".join(sys.argv[2:]))
