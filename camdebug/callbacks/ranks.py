@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -87,6 +88,8 @@ class Ranks:
         _mark(error)
         short = isinstance(error, torch.OutOfMemoryError)
         failure = None
+        if short:  # even a message takes memory, and the failed pass still holds what it had
+            traceback.clear_frames(error.__traceback__)
         mine: _Sent[object] = _Sent(None, failed=f"rank {self.rank}: {told(error)}", out_of_memory=short)
         with suppress(Exception):  # whoever cannot be told has failed as well
             failure = _failure_in(_gather(mine, self.count))

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+import weakref
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 
 from camdebug.callbacks.rank_zero_buffers import rank_zero_buffers
 from camdebug.callbacks.ranks import Ranks
+from camdebug.cam.engine import compute_cams
 
 RANKS = Ranks()
 
@@ -91,6 +94,36 @@ def inner_failure_goes_through_the_outer_attempt(rank):
         return RANKS.exchange(rank)
 
 
+def one_alone_looks_at_synchronised_norms(rank):
+    """Which would refuse to be trained here, and communicate elsewhere: in evaluation they do neither."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
+    head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(torch.nn.Sequential(net, head))
+    if rank == 0:
+        return list(compute_cams(model.train(), torch.rand(2, 3, 8, 8), 0).maps.shape)
+    with suppress(ValueError):
+        model.train()(torch.rand(2, 3, 8, 8))
+        return "trained"
+
+
+def what_a_failed_pass_held_is_let_go_before_the_others_are_told(rank):
+    held, at_exchange = [], []
+
+    def greedy():
+        tensor = torch.zeros(8)
+        held.append(weakref.ref(tensor))
+        raise torch.OutOfMemoryError("full")
+
+    real = torch.distributed.all_gather_object
+    torch.distributed.all_gather_object = lambda *args: at_exchange.append(held[0]() is None) or real(*args)
+    try:
+        with suppress(torch.OutOfMemoryError), RANKS.attempt():
+            greedy()
+    finally:
+        torch.distributed.all_gather_object = real
+    return at_exchange
+
+
 def buffers(rank):
     """Those of rank zero inside, one's own after it."""
     norm = torch.nn.BatchNorm1d(3)
@@ -132,6 +165,8 @@ SCENES = [
     one_runs_out_of_memory_and_one_fails,
     tries_again_together,
     inner_failure_goes_through_the_outer_attempt,
+    one_alone_looks_at_synchronised_norms,
+    what_a_failed_pass_held_is_let_go_before_the_others_are_told,
     buffers,
     buffers_are_given_back_after_a_failure,
     equal_buffers_do_not_travel,

@@ -39,6 +39,7 @@ from camdebug.cam.peers import ALONE
 from camdebug.observe import Observer
 from camdebug.rng import preserved_rng
 
+RANKS = int(os.environ.get("RANKS", "0"))
 HALF = MixedPrecisionPolicy(param_dtype=torch.bfloat16, output_dtype=torch.float32)
 GROUPS = (("net.conv1", "net.norm1"), ("net.conv2", "net.norm2"), "net")
 
@@ -96,6 +97,8 @@ MORE = {
     "frozen weights": {"model": Frozen},
     "rank 1 loses its second look": {"lost": 1},
 }
+OF_THREE = {name: CASES[name] for name in ("units in a unit", "rank 1 fails between two units")}
+"""In three processes, over which 4, 6 and 8 channels are shared out unevenly."""
 CONTROL = "control: FSDP2 gathers weights in each forward of a look"
 
 
@@ -155,6 +158,10 @@ class Watching(*callback_bases()):
             return Observer.look(self.alone, plain, TrainerPrecision(fitted, plain), **self.options)
 
 
+ROUNDS = {(2, ""): CASES, (2, "more"): MORE, (3, ""): OF_THREE}
+"""What so many processes go through."""
+
+
 def whole(model):
     """The weights, gathered without help from the package."""
     state = model.state_dict()
@@ -164,8 +171,8 @@ def whole(model):
 def train(callbacks, case):
     seed(1)
     model, memory = case.get("model", Sharded)(**{k: case[k] for k in case.keys() & OF_FULLY_SHARD}), Memory()
-    mesh = dict(zip(("data_parallel_size", "tensor_parallel_size"), case.get("mesh", (2, 1)), strict=True))
-    options = {"max_epochs": 2, "devices": 2, "strategy": ModelParallelStrategy(**mesh), **case.get("trainer", {})}
+    mesh = dict(zip(("data_parallel_size", "tensor_parallel_size"), case.get("mesh", (RANKS, 1)), strict=True))
+    options = {"max_epochs": 2, "devices": RANKS, "strategy": ModelParallelStrategy(**mesh), **case.get("trainer", {})}
     fitted = trainer(callbacks=callbacks, logger=memory, **options)
     fitted.fit(model, train_loader(), val_loader() if case.get("validation", True) else None)
     state = everything_of(model, fitted, memory) | {"hooks": hooks_on(model)}
@@ -191,10 +198,10 @@ def go_through(name, case, rank):
     }
 
 
-def main(folder, more):
+def main(folder, which):
     rank = int(os.environ["LOCAL_RANK"])
     torch.set_num_threads(1)
-    for name, case in (MORE if more else CASES).items():
+    for name, case in ROUNDS[RANKS, which].items():
         print(f"case {name}:", flush=True)
         (folder / f"{name} {rank}.json").write_text(json.dumps(go_through(name, case, rank)))
     looker.whole_weights = lambda model, peers: nullcontext()
@@ -207,4 +214,4 @@ def main(folder, more):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:] == ["more"])
+    main(Path(sys.argv[1]), "".join(sys.argv[2:]))

@@ -82,6 +82,17 @@ def test_all_try_again_as_often_as_one_needs(outcomes):
     assert set(outcomes("tries_again_together")) == {3}
 
 
+def test_a_look_never_communicates_through_synchronised_norms(outcomes):
+    first, *others = outcomes("one_alone_looks_at_synchronised_norms")
+    assert first == [2, 6, 6]
+    assert set(others) == {None}
+
+
+def test_what_a_failed_pass_held_is_let_go_before_the_others_are_told(outcomes):
+    found = outcomes("what_a_failed_pass_held_is_let_go_before_the_others_are_told")
+    assert found == [[True]] * len(found)
+
+
 def test_buffers_are_rank_zeros_inside_and_ones_own_after_it(outcomes):
     for rank, (inside, mean, batches) in enumerate(outcomes("buffers")):
         assert inside == [[0.0] * 3, 10]

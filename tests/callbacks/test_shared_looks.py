@@ -109,7 +109,7 @@ def test_a_rank_that_starts_elsewhere_is_told(folder_of):
 
 
 def test_processes_that_lightning_spawns_share_looks_as_well(tmp_path):
-    launch("spawned.py", tmp_path, count=1, limit=120)
+    launch("spawned.py", tmp_path, count=1, limit=LIMIT)
     written = [tmp_path / name for name in ("spawned 0.json", "spawned 1.json", "differences.json")]
     assert all(path.exists() for path in written), logs(tmp_path)
     first, second, unlike = (json.loads(path.read_text()) for path in written)
@@ -117,3 +117,5 @@ def test_processes_that_lightning_spawns_share_looks_as_well(tmp_path):
     assert (first.pop("rank"), second.pop("rank")) == (0, 1)
     assert first == second
     assert (first["epoch"], first["maps"]) == (1, [80, 8, 8])
+    said = (tmp_path / "log 0").read_text()
+    assert said.count("camdebug cannot call on_alert in this process: it could not be pickled") == 1
