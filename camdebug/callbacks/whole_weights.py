@@ -56,10 +56,11 @@ def why_not_whole(model: nn.Module) -> str | None:
         for key, parameter in module._parameters.items():
             if module in covered or parameter is None:
                 continue
+            full_name = f"{name}.{key}".lstrip(".")
             if is_part(parameter):
-                return f"{name}.{key} is shared out by other means than fully_shard"
+                return f"{full_name} is shared out by other means than fully_shard"
             if parameter.requires_grad:
-                return f"each process trains a {name}.{key} of its own, because no fully_shard covers it"
+                return f"each process trains a {full_name} of its own, because no fully_shard covers it"
     return None
 
 

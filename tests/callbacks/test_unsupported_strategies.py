@@ -84,6 +84,30 @@ def test_a_model_that_was_sharded_by_hand_is_refused(mark):
     assert told == f"0.weight is held in parts, which DDPStrategy cannot put together. {AFTERWARDS}"
 
 
+def model_parallel(*, tensor_parallel_size=1):
+    strategy = kind_of("ModelParallelStrategy", base=pl.strategies.SingleDeviceStrategy)
+    strategy.device_mesh = {"tensor_parallel": SimpleNamespace(size=lambda: tensor_parallel_size)}
+    return strategy
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "words"),
+    [
+        (nn.Linear(1, 1), 2, "ModelParallelStrategy is supported with tensor_parallel_size=1 only"),
+        (nn.Linear(1, 1), 1, "each process trains a weight of its own, because no fully_shard covers it"),
+        (parted("full_tensor"), 1, "0.weight is shared out by other means than fully_shard"),
+    ],
+)
+def test_under_fsdp2_every_trained_weight_must_be_in_a_unit(model, size, words):
+    strategy = model_parallel(tensor_parallel_size=size)
+    told = trainer_facts.unsupported_strategy(fitting(strategy, model=model, processes=2))
+    assert told == f"{words}. {AFTERWARDS}"
+
+
+def test_one_process_alone_has_all_weights_under_fsdp2_as_well():
+    assert trainer_facts.unsupported_strategy(fitting(model_parallel())) is None
+
+
 def wrapped_by_hand():
     wrapped = object.__new__(type("Mine", (FullyShardedDataParallel,), {}))
     nn.Module.__init__(wrapped)
