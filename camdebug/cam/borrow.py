@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import sys
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from camdebug.cam.belongings import Container, Keeper, keeper_of, reachable, restore_dict
 from camdebug.rng import preserved_rng
 
 
@@ -26,8 +23,13 @@ def borrowed(model: nn.Module, *, copied: Collection[str] | None = ()) -> Iterat
 
     Kept: the random number generators, global ones and those among the attributes; ``training`` of every submodule
     (set as an attribute: ``eval()`` and ``train()`` may be overridden), buffers and plain attributes of every
-    submodule, what lists, dicts and sets among the attributes hold, and the grad mode. ``.grad`` is never touched,
-    because gradients are taken with respect to an activation only.
+    submodule, and what these hold, however deep: lists, dicts, sets, deques, tensors, arrays, objects of the model's
+    own with ``__dict__`` or ``__slots__``, and modules that are hidden in them; the grad mode and the cache of
+    autocast. ``.grad`` is never touched, because gradients are taken with respect to an activation only.
+
+    Not kept: what is no part of the model (attributes of classes, globals, closures, files), iterators, objects of
+    libraries and those that hold a lock, a thread, a queue or a file. Of what is nested, ``MOST_VALUES`` values and
+    ``MOST_BYTES`` bytes, the nearest first.
 
     Args:
         model: what is borrowed.
@@ -44,22 +46,45 @@ def borrowed(model: nn.Module, *, copied: Collection[str] | None = ()) -> Iterat
     """
     _check_model(model)
     changed: list[str] = []
-    with preserved_rng(), torch.inference_mode(False), torch.no_grad(), _eager():
+    with preserved_rng(), torch.inference_mode(False), torch.no_grad(), _eager(), _uncached():
         states = [_ModuleState.of(name, module, copied) for name, module in model.named_modules()]
+        held = _held_by(states, copied)
         try:
             for state in states:
                 state.module.training = False
             yield changed
         finally:
-            changed.extend(_restore_all(states))
+            changed.extend(_restore_all(states, held))
 
 
-def _restore_all(states: Sequence[_ModuleState]) -> list[str]:
+def _restore_all(states: Sequence[_ModuleState], held: Sequence[Keeper]) -> list[str]:
     """Restore every module, the training flags first. What fails stops nothing; the first failure is raised last."""
     for state in states:
         if "training" in state.attributes:  # a compiled module has none of its own
             vars(state.module)["training"] = state.attributes["training"]
-    return _every([state.restore for state in states])
+    return _every([keeper.restore for keeper in (*states, *held)])
+
+
+def _held_by(states: Sequence[_ModuleState], copied: Collection[str] | None) -> list[Keeper]:
+    """What the attributes of modules hold, however deep; modules that are hidden there keep the mode they are in."""
+    held: list[Keeper] = []
+    seen, known = set[int](), {id(state.module) for state in states}
+    while states:
+        held += states if seen else []
+        seen |= {id(thing) for state in states for thing in (state.module, *(c.tensor for c in state.contents))}
+        roots = [(state.full(k), v) for state in states for k, v in state.attributes.items() if k not in _INTERNAL]
+        hidden: list[tuple[str, nn.Module]] = []
+        for name, value in reachable(roots, seen):
+            if isinstance(value, nn.Module):
+                hidden += [(f"{name}.{k}".rstrip("."), module) for k, module in value.named_modules()]
+            elif isinstance(value, Tensor):
+                held += [_Content.of(name, value)] if _has_content(value) else []
+            elif (keeper := keeper_of(name, value)) is not None:
+                held.append(keeper)
+        new = {id(module): (name, module) for name, module in hidden if id(module) not in known}
+        known |= new.keys()
+        states = [_ModuleState.of(name, module, copied) for name, module in new.values()]
+    return held
 
 
 def _every(steps: Iterable[Callable[[], list[str]]]) -> list[str]:
@@ -84,6 +109,21 @@ def _eager() -> AbstractContextManager[Any]:
     return stance
 
 
+@contextmanager
+def _uncached() -> Iterator[None]:
+    """Under an autocast around the whole training, casts that a look had cached would stand in for later weights."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+# What ``nn.Module`` itself keeps: parts, hooks and flags.
+_INTERNAL = frozenset(vars(nn.Module()))
+
+
 def _check_model(model: object) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
@@ -105,38 +145,41 @@ class _ModuleState:
     attributes: dict[str, Any]
     buffers: dict[str, Tensor | None]
     data: list[tuple[str, nn.Parameter, Tensor]]
-    contents: list[_Content | _Container | _Generator]
+    contents: list[_Content]
+    parts: list[Container]
 
     @classmethod
     def of(cls, name: str, module: nn.Module, copied: Collection[str] | None) -> _ModuleState:
         attributes, buffers = dict(vars(module)), dict(module._buffers)
         parameters = {k: p for k, p in module._parameters.items() if p is not None and _has_content(p)}
         kept = {k: p for k, p in parameters.items() if copied is None or f"{name}.{k}".lstrip(".") in copied}
-        held = [(k, v) for k, v in attributes.items() if isinstance(v, (list, dict, set, deque)) and k != "_buffers"]
+        parts = [(k, attributes[k]) for k in _INTERNAL if k != "_buffers" and isinstance(attributes.get(k), dict)]
         return cls(
             name,
             module,
             attributes,
             buffers,
             [(k, p, p.data) for k, p in parameters.items()],
-            [
-                *(_Content.of(k, t) for k, t in {**attributes, **buffers, **kept}.items() if _has_content(t)),
-                *(_Container.of(k, v) for k, v in held),
-                *(_Generator.of(k, v) for k, v in attributes.items() if isinstance(v, _GENERATORS)),
-            ],
+            [_Content.of(k, t) for k, t in {**attributes, **buffers, **kept}.items() if _has_content(t)],
+            [Container.of(k, v) for k, v in parts],
         )
+
+    def full(self, key: str) -> str:
+        """A name of this module's with the module's own before it."""
+        return f"{self.name}.{key}".lstrip(".")
 
     def restore(self) -> list[str]:
         """Names of what had changed. Everything is tried, whichever part fails."""
         changed = _every(
             [
-                partial(_restore_dict, vars(self.module), self.attributes, quiet=("training",)),
-                partial(_restore_dict, self.module._buffers, self.buffers),
+                partial(restore_dict, vars(self.module), self.attributes, quiet=("training",)),
+                partial(restore_dict, self.module._buffers, self.buffers),
                 *(partial(_restore_data, *entry) for entry in self.data),
                 *(content.restore for content in self.contents),
+                *(part.restore for part in self.parts),
             ]
         )
-        return [f"{self.name}.{key}".lstrip(".") for key in changed]
+        return [self.full(key) for key in changed]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,69 +207,6 @@ class _Content:
         return [self.key]
 
 
-@dataclass(frozen=True, eq=False)
-class _Container:
-    """What a list, dict, set or deque held, one level deep."""
-
-    key: str
-    container: Any
-    copy: Any
-
-    @classmethod
-    def of(cls, key: str, container: Any) -> _Container:  # noqa: ANN401
-        return cls(key, container, dict(container) if isinstance(container, dict) else list(container))
-
-    def restore(self) -> list[str]:
-        held, now = self.copy, self.container
-        pairs = zip(_flat(now), _flat(held), strict=False)
-        if len(now) == len(held) and all(a is b for a, b in pairs):
-            return []
-        now.clear()
-        if isinstance(now, (dict, set)):
-            now.update(held)
-        else:
-            now.extend(held)
-        return [self.key]
-
-
-@dataclass(frozen=True, eq=False)
-class _Generator:
-    """A random number generator of the model's own."""
-
-    key: str
-    generator: Any
-    state: Any
-
-    @classmethod
-    def of(cls, key: str, generator: Any) -> _Generator:  # noqa: ANN401
-        return cls(key, generator, _state_of(generator))
-
-    def restore(self) -> list[str]:
-        now = _state_of(self.generator)
-        if torch.equal(now, self.state) if isinstance(now, Tensor) else now == self.state:
-            return []
-        if isinstance(self.generator, torch.Generator):
-            self.generator.set_state(self.state)
-        elif isinstance(self.generator, random.Random):
-            self.generator.setstate(self.state)
-        else:
-            self.generator.bit_generator.state = self.state
-        return [self.key]
-
-
-_GENERATORS = (torch.Generator, np.random.Generator, random.Random)
-
-
-def _state_of(generator: Any) -> Any:  # noqa: ANN401
-    if isinstance(generator, torch.Generator):
-        return generator.get_state()
-    return generator.getstate() if isinstance(generator, random.Random) else deepcopy(generator.bit_generator.state)
-
-
-def _flat(container: Any) -> list[Any]:  # noqa: ANN401
-    return [*container, *container.values()] if isinstance(container, dict) else [*container]
-
-
 def _restore_data(key: str, parameter: nn.Parameter, data: Tensor) -> list[str]:
     if parameter.data_ptr() == data.data_ptr() and parameter.shape == data.shape:
         return []
@@ -247,20 +227,3 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
     if type(a) is not Tensor or a.is_complex() or a.is_quantized:
         return torch.equal(a, b)
     return torch.equal(a.contiguous().reshape(-1).view(torch.uint8), b.contiguous().reshape(-1).view(torch.uint8))
-
-
-def _restore_dict(present: dict[str, Any], before: dict[str, Any], quiet: tuple[str, ...] = ()) -> list[str]:
-    """Put every entry back to the very object it was. Returns the keys that had changed, but for the quiet ones."""
-    changed = [k for k in present if k not in before]
-    for key in changed:
-        del present[key]
-    for key, value in before.items():
-        if key not in present or present[key] is not value:
-            if key not in present or not _same_scalar(present[key], value):
-                changed.append(key)
-            present[key] = value
-    return [key for key in changed if key not in quiet]
-
-
-def _same_scalar(a: object, b: object) -> bool:
-    return type(a) is type(b) and isinstance(a, (bool, int, float, str, type(None))) and a == b

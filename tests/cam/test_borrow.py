@@ -369,7 +369,7 @@ class WithBadBuffer(ConvNet):
 def test_what_cannot_be_put_back_keeps_nothing_else_from_it(monkeypatch):
     model = WithBadBuffer()
     flags = {name: module.training for name, module in model.named_modules()}
-    monkeypatch.setattr(borrow, "_restore_dict", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(borrow, "restore_dict", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError), borrowed(model):
         model(pictures())
     assert {name: module.training for name, module in model.named_modules()} == flags
