@@ -1,8 +1,10 @@
 """Trainings of a second: a small network with all that makes bit-identity hard, and a Trainer that keeps quiet."""
 
 import logging
+import pickle
 import random
 import warnings
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -230,23 +232,52 @@ def run(case, *monitors):
 
 
 def everything_of(model, fitted, memory):
-    """Flat, comparable: weights, buffers, flags, plain attributes, optimiser, generators, logged values."""
-    state = {f"weights.{k}": v.clone() for k, v in model.state_dict().items()}
+    """Flat, comparable: weights, buffers, flags, attributes, optimisers, schedulers, generators, what was logged."""
+    state = {f"weights.{k}": v.clone() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     state |= {f"buffer.{k}": v.clone() for k, v in model.named_buffers()}
     state |= {f"gradient.{k}": None if p.grad is None else p.grad.clone() for k, p in model.named_parameters()}
     for name, module in model.named_modules():
-        state |= {f"{name}.{k}": v for k, v in vars(module).items() if isinstance(v, (bool, int, float, torch.Tensor))}
+        state |= {f"{name}.{k}": _plain(v) for k, v in vars(module).items() if not k.startswith("_")}
     for number, optimizer in enumerate(fitted.optimizers):
-        for p, entries in optimizer.state_dict()["state"].items():
+        held = optimizer.state_dict()
+        state[f"optimizer.{number}.groups"] = held["param_groups"]
+        for p, entries in held["state"].items():
             state |= {f"optimizer.{number}.{p}.{k}": v for k, v in entries.items()}
-    state |= {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": str(np.random.get_state()[1])}
-    return state | {"logged": memory.of_user(), "step": fitted.global_step, "epoch": fitted.current_epoch}
+    state["schedulers"] = [config.scheduler.state_dict() for config in fitted.lr_scheduler_configs]
+    state |= {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": str(np.random.get_state()[1:])}
+    metrics = {k: v for k, v in fitted.callback_metrics.items() if not k.startswith("camdebug/")}
+    state |= {"logged": memory.of_user(), "metrics": metrics}
+    return state | {"step": fitted.global_step, "epoch": fitted.current_epoch}
+
+
+def _plain(value):
+    """An attribute and what it holds, as what can be compared. What belongs to a library counts by its type."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, (np.ndarray, np.random.RandomState, np.random.Generator, random.Random)):
+        return pickle.dumps(value)
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, nn.Module):
+        return {k: v.clone() for k, v in value.state_dict().items()} | {"training": value.training}
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, deque)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (bool, int, float, str, set, type(None))):
+        return value
+    if type(value).__module__.startswith("identity_"):
+        return {k: _plain(getattr(value, k)) for k in (*_slots_of(value), *getattr(value, "__dict__", ()))}
+    return type(value).__name__
+
+
+def _slots_of(value):
+    return [name for name in getattr(value, "__slots__", ()) if hasattr(value, name)]
 
 
 def differences(one, other):
     """Names of what is not bit for bit the same."""
-    assert one.keys() == other.keys()
-    return [k for k in one if not _same(one[k], other[k])]
+    return sorted(one.keys() ^ other.keys()) + [k for k in one if k in other and not same_state(one[k], other[k])]
 
 
 def _same(a, b):
