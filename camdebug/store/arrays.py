@@ -24,9 +24,16 @@ _LONGEST_HEADER = 4096
 
 
 def pack(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
-    """The bytes of a compressed ``.npz``."""
+    """The bytes of a compressed ``.npz``.
+
+    Raises:
+        TypeError: for an array of any but the known dtypes, which could not be read back.
+    """
+    unknown = [name for name, array in arrays.items() if str(array.dtype) not in DTYPES]
+    if unknown:
+        raise TypeError(f"{unknown[0]}: a record cannot hold an array of {arrays[unknown[0]].dtype}")
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
@@ -83,7 +90,7 @@ def _read(archive: zipfile.ZipFile, member: str, dtype: np.dtype[Any], shape: tu
     with archive.open(member) as file:
         if npy.read_magic(file) != (1, 0):
             raise RecordError("holds an array in a form of another time")
-        if npy.read_array_header_1_0(file, max_header_size=_LONGEST_HEADER) != (shape, False, dtype):
+        if npy.read_array_header_1_0(file) != (shape, False, dtype):
             raise RecordError("holds an array of another kind or shape than announced")
         content = file.read(size + 1)  # to its end, where the checksum is compared
     if len(content) != size:

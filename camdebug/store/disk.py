@@ -139,15 +139,17 @@ def read_file(path: Path, *, limit: int) -> bytes:
     Raises:
         OSError: when there is none, or it is a link, a pipe, or larger.
     """
-    handle = os.open(path, os.O_RDONLY | _NO_FOLLOW | _BINARY | _NEVER_WAIT)
+    try:
+        handle = os.open(path, os.O_RDONLY | _NO_FOLLOW | _BINARY | _NEVER_WAIT)
+    except ValueError:  # a null byte
+        raise OSError(errno.EINVAL, "is no possible path", str(path)) from None
     with os.fdopen(handle, "rb") as file:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode):
             raise OSError(errno.EINVAL, "is not a plain file", str(path))
-        data = file.read(limit + 1) if state.st_size <= limit else b""
-    if state.st_size > limit or len(data) > limit:
-        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
-    return data
+        if state.st_size > limit:
+            raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+        return file.read(state.st_size)
 
 
 # A lock belongs to an open file. The kernel takes it back when the process ends, however it ends, as long as no worker

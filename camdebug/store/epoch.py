@@ -208,6 +208,8 @@ def to_record(files: Files) -> EpochRecord:
     arrays = arrays_of(files)
     rows = rows_of(files)
     try:
+        if len(rows) != len(arrays["label_maps"]):
+            raise ValueError(f"{len(rows)} probes for {len(arrays['label_maps'])} maps")
         tree = {**files.look, **{part: dict(files.look[part]) for part in (*_BY_PROBE, "predicted_maps")}}
         known = {name: _column(rows, name, dtype) for name, dtype in files.look["columns"].items()}
         for part in _BY_PROBE:

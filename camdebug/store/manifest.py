@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cache
 from importlib import import_module, metadata
 
 SCHEMA = 1
@@ -31,6 +32,7 @@ def _camdebug() -> str:
     return str(import_module("camdebug").__version__)
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

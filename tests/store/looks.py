@@ -15,6 +15,19 @@ from camdebug.observe import observer as observer_room
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.store import Manifest
 
+RAN = []
+
+
+def run_code():
+    RAN.append("run")
+
+
+class Runs:
+    """Unpickling it runs code."""
+
+    def __reduce__(self):
+        return run_code, ()
+
 
 class Net(nn.Module):
     def __init__(self, classes):
