@@ -88,6 +88,15 @@ def test_wherever_opening_fails_there_is_an_error_and_a_later_one_succeeds(tmp_p
     assert sum(failed) >= 10  # the others are calls of finish
 
 
+def test_an_epoch_is_on_the_disk_before_it_has_its_name_and_its_name_before_write_returns(writer):
+    """What a loss of power would leave cannot be tested here; the order of the calls can."""
+    with interrupted(0, None) as counter:
+        writer.write(look_at(1), step=1)
+    file = ["open", "write", "fsync", "close"]
+    folder = ["open", "fsync", "close"]
+    assert counter.names == ["mkdir", *file, *file, *file, *folder, "rename", *folder]
+
+
 def test_writes_that_take_a_part_at_a_time_are_completed(tmp_path):
     def some(handle, data, write=os.write):
         return write(handle, bytes(data[:700]))
