@@ -10,6 +10,7 @@ The data flows one way::
 * ``camdebug.background``: the same objects on swapped backgrounds; what changes is owed to the background.
 * ``camdebug.verdict``: what may be said about a class, in words, with error control over the whole run.
 * :class:`CAMMonitor` (``camdebug.callbacks``): the Lightning callback that schedules all this.
+* :func:`audit` (``camdebug.auditing``): the same questions to a trained model, once, over a whole dataset.
 
 Nothing heavy is imported before it is used.
 """
@@ -17,6 +18,7 @@ Nothing heavy is imported before it is used.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from camdebug.auditing.audit import audit as audit
     from camdebug.callbacks.cam_monitor import CAMMonitor as CAMMonitor
     from camdebug.cam.engine import compute_cams as compute_cams
     from camdebug.measures.localisation import localisation_scores as localisation_scores
@@ -33,11 +35,12 @@ _HOME = {
     "Heatmaps": "camdebug.records",
     "Level": "camdebug.records",
     "ProbeSet": "camdebug.probe.probe_set",
+    "audit": "camdebug.auditing.audit",
     "compute_cams": "camdebug.cam.engine",
     "localisation_scores": "camdebug.measures.localisation",
 }
 
-__all__ = ["Alert", "CAMMonitor", "Heatmaps", "Level", "ProbeSet", "compute_cams", "localisation_scores"]
+__all__ = ["Alert", "CAMMonitor", "Heatmaps", "Level", "ProbeSet", "audit", "compute_cams", "localisation_scores"]
 
 
 def __getattr__(name: str) -> object:

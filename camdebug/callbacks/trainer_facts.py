@@ -87,6 +87,18 @@ def unsupported_strategy(trainer: Trainer) -> str | None:
     return None if why is None else f"{why}. Look at a checkpoint afterwards, with compute_cams"
 
 
+def sharding_strategy(trainer: Trainer) -> str | None:
+    """Why no process will have a whole model; known before any process is started."""
+    if "ModelParallelStrategy" in _class_names(trainer.strategy):
+        return f"{type(trainer.strategy).__name__} shards the model, which is supported in training only"
+    return _unproven(trainer.strategy)
+
+
+def starts_processes_of_its_own(trainer: Trainer) -> bool:
+    """Spawned or forked for each call of the Trainer: what is found there does not come back."""
+    return "_MultiProcessingLauncher" in _class_names(trainer.strategy.launcher)
+
+
 def _unproven(strategy: object) -> str | None:
     name = type(strategy).__name__
     names = [c.__name__ for c in type(strategy).__mro__]

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -52,6 +53,7 @@ class Observer:
         chunk_size: pictures in one forward; halved for good when memory runs out.
         alpha: share of clean runs that may raise an alarm.
         seed: of donors and permutations.
+        once: there will be one look, which decides and may spend all of ``alpha``.
 
     Attributes:
         probes, method, alpha, seed: as given.
@@ -69,6 +71,7 @@ class Observer:
         chunk_size: int = 32,
         alpha: float = 0.05,
         seed: int = 0,
+        once: bool = False,
     ) -> None:
         (self.method,) = check_methods(method if isinstance(method, str) else [method])
         self.probes = probes
@@ -78,7 +81,8 @@ class Observer:
         self._chunk_size = chunk_size
         self.seed = seed
         self.alpha = alpha
-        self._judge = Judge(probes.class_names, alpha=alpha)
+        self._new_judge = partial(Judge, probes.class_names, alpha=alpha, once=once)
+        self._judge = self._new_judge()
         self._on_grid: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._steadiness = Steadiness(probes, seed=seed)
         self._backgrounds = Backgrounds(probes, seed=seed) if contrast and probes.annotated else None
@@ -254,7 +258,7 @@ class Observer:
     def forget(self) -> None:
         """A new run begins: no verdicts, and the layer is to be found again."""
         self.layer = None
-        self._judge = Judge(self.probes.class_names, alpha=self.alpha)
+        self._judge = self._new_judge()
         self._steadiness.forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -273,7 +277,7 @@ class Observer:
         """
         if state.get("fingerprint") != self.probes.fingerprint:
             raise ValueError("probes: the checkpoint was made with another probe set")
-        judge = Judge(self.probes.class_names, alpha=self.alpha)
+        judge = self._new_judge()
         judge.load_state_dict(state.get("judge", {}))
         self._steadiness.load_state_dict(state.get("steadiness"))
         self._judge = judge

@@ -64,16 +64,9 @@ def draw(
     label: Callable[[Any], int | None] | None,
 ) -> Drawn:
     """See ``ProbeSet.from_dataset``."""
-    _check_dataset(dataset)
+    reader = reader_of(dataset, seed=seed, class_names=class_names, label_map=label_map, label=label)
     _check_number("per_class", per_class, 1)
-    _check_number("seed", seed, 0)
-    if label is not None and not callable(label):
-        raise TypeError(f"label: expected a callable that takes a target and gives a class index, got {label!r:.80}")
-    names = check_names("class_names", class_names) if class_names is not None else None
-    dataset = adapted(dataset, names if names and label_map is None else ())
-    plan = plan_classes(names, label_map, categories(dataset), declared_classes(dataset))
-    reader = Reader(dataset, seed, plan, label)
-    found = _fill(reader, per_class, np.random.default_rng(seed).permutation(len(dataset)).tolist())
+    found = _fill(reader, per_class, drawing_order(reader))
     if per_class < LEAST_PROBES:
         found.notes.append(
             f"ProbeSet: per_class is {per_class}, and fewer than {LEAST_PROBES} probes of a class cannot be judged; 40 "
@@ -85,6 +78,31 @@ def draw(
             "is; a validation transform is the better choice"
         )
     return found
+
+
+def reader_of(
+    dataset: Any,  # noqa: ANN401
+    *,
+    seed: int,
+    class_names: Sequence[str] | None,
+    label_map: Mapping[int, int] | None,
+    label: Callable[[Any], int | None] | None,
+) -> Reader:
+    """What reads samples of a dataset; arguments as of ``ProbeSet.from_dataset``, checked."""
+    _check_dataset(dataset)
+    _check_number("seed", seed, 0)
+    if label is not None and not callable(label):
+        raise TypeError(f"label: expected a callable that takes a target and gives a class index, got {label!r:.80}")
+    names = check_names("class_names", class_names) if class_names is not None else None
+    dataset = adapted(dataset, names if names and label_map is None else ())
+    plan = plan_classes(names, label_map, categories(dataset), declared_classes(dataset))
+    return Reader(dataset, seed, plan, label)
+
+
+def drawing_order(reader: Reader) -> list[int]:
+    """Indices of the dataset in the seeded order in which probes are looked for."""
+    order: list[int] = np.random.default_rng(reader.seed).permutation(len(reader.dataset)).tolist()
+    return order
 
 
 def _check_dataset(dataset: Any) -> None:  # noqa: ANN401

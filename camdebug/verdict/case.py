@@ -29,6 +29,7 @@ class Look:
         measured: looks since the plan of swaps has started, this one included; 0 before.
         decides: the swap may confirm at this look.
         called: it decides out of turn, because the screen asked for it.
+        once: there is no other look, so no sentence names its epoch.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class Look:
     measured: int
     decides: bool
     called: bool = False
+    once: bool = False
 
     @property
     def plan_started(self) -> bool:
@@ -148,7 +150,8 @@ class Case:
         if self.place is not None and self.look.decides and learned:
             kept = self.memory.place is not None and self.place.p_value <= _PLACE_CLEARED
             locked, before = self.place.p_value <= self.placing or kept, self.memory.place
-            self.memory.place = words.placed(self.place, self.placing, epoch=self.look.epoch) if locked else None
+            epoch = None if self.look.once else self.look.epoch
+            self.memory.place = words.placed(self.place, self.placing, epoch=epoch) if locked else None
             reason += f" {words.UNLOCKED}" * (before is not None and not locked)
         if self.memory.place is None:
             return level, reason

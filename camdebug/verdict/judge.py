@@ -36,14 +36,17 @@ class Judge:
         class_names: one name a class.
         alpha: share of clean runs that may raise any alert for any class in any look: three fifths of it are spent on
             the contrast at every look, one fifth each on the swap and on places at the planned looks.
+        once: there will be one look. It decides, whether or not every class is learned, and may spend all of ``alpha``.
+            *suspect*, which takes two looks, is never said.
     """
 
-    def __init__(self, class_names: Sequence[str], *, alpha: float = 0.05) -> None:
+    def __init__(self, class_names: Sequence[str], *, alpha: float = 0.05, once: bool = False) -> None:
         self._names = tuple(class_names)
         self._screening = ErrorBudget(alpha * (1 - CONFIRM_SHARE - PLACE_SHARE))
         self._confirming = ErrorBudget(alpha * CONFIRM_SHARE)
         self._placing = ErrorBudget(alpha * PLACE_SHARE)
-        self._plan = LookPlan()
+        self._once = once
+        self._plan = LookPlan.of_one_look() if once else LookPlan()
         self._memory = [Memory() for _ in self._names]
 
     def begin(
@@ -59,7 +62,8 @@ class Judge:
         """
         unlearned = tuple(c.name for c in classes if c.probes >= LEAST_PROBES and not learned.get(c.class_idx))
         measured = self._plan.count(everything_learned=not unlearned)
-        return Look(epoch, looks_left, learned, unlearned, measured, decides(measured, looks_left=looks_left))
+        decision = decides(measured, looks_left=looks_left)
+        return Look(epoch, looks_left, learned, unlearned, measured, decision, once=self._once)
 
     def call(self, look: Look, contrasts: Sequence[BackgroundContrast]) -> Look:
         """The same look; it decides if the screen has found what is not confirmed, and a call is left."""

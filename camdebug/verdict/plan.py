@@ -57,6 +57,11 @@ class LookPlan:
     calls: int = CALLS
     waited: int = 0
 
+    @classmethod
+    def of_one_look(cls) -> LookPlan:
+        """There will be one look and it decides: nothing is waited for, nothing of the budget is kept for later."""
+        return cls(calls=0, waited=PATIENCE)
+
     def count(self, *, everything_learned: bool) -> int:
         """``measured`` with the look that begins. Once the plan has started it goes on, whatever is unlearned later."""
         return self.measured + 1 if self.measured or everything_learned or self.waited >= PATIENCE else 0

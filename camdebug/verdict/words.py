@@ -116,11 +116,12 @@ def undecided(looks: int) -> str:
     return f"A background swap will test it {'at the next look' if looks == 1 else f'in {looks} looks'}."
 
 
-def placed(place: PlaceLock, budget: float, *, epoch: int) -> str:
-    """Heat that stays at one place, with its chance level."""
+def placed(place: PlaceLock, budget: float, *, epoch: int | None) -> str:
+    """Heat that stays at one place, with its chance level; ``epoch`` is ``None`` where there is one look alone."""
+    where = place.place[0].upper() + place.place[1:] if epoch is None else f"At epoch {epoch} {place.place}"
     kept = " It was found there before and is not cleared yet." if place.p_value > budget else ""
     return (
-        f"At epoch {epoch} {place.place} held more heat in {place.locked} of {place.read} pictures than when they are "
+        f"{where} held more heat in {place.locked} of {place.read} pictures than when they are "
         f"rolled round: {percent(place.share)} (rolled {percent(place.chance_share)}; p = {number(place.p_value)} of a "
         f"budget of {number(budget)}). A tag, a logo, text or a frame may stand there; objects that always stand there "
         f"look the same.{kept}"

@@ -1,0 +1,211 @@
+"""What happens to each batch, and at the end. Knows processes and precision, no Trainer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camdebug.auditing.batches import Batch, Pictures, usable
+from camdebug.auditing.rows import Rows
+from camdebug.callbacks.opening import GIVES_PROBABILITIES
+from camdebug.callbacks.trainer_facts import logging_off
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.engine import explain
+from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lens import Lens
+from camdebug.cam.passes import as_scores, find_target_layer
+from camdebug.cam.peers import ALONE, Peers
+from camdebug.cam.precision import Precision
+from camdebug.measures.localisation import localisation_scores
+from camdebug.observe import Observer
+from camdebug.probe.boxes import coverage
+from camdebug.probe.probe_set import ProbeSet
+from camdebug.records import EpochRecord
+
+NOT_REACHED = "not reached: the Trainer's limit_predict_batches or fast_dev_run ended before"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is asked of an audit.
+
+    Attributes:
+        pictures: the dataset.
+        class_names: ``None`` when nobody has told them.
+        probes: for the look; ``None`` to draw them from the dataset.
+        order: in which pictures are drawn.
+        per_class: so many of each class; 0 for no look.
+        method: CAM method.
+        target_layer: dotted name or module; ``None`` for the last spatial stage.
+        batch_size: pictures in a forward.
+        alpha: of the look.
+        seed: of the look.
+    """
+
+    pictures: Pictures
+    class_names: tuple[str, ...] | None
+    probes: ProbeSet | None
+    order: list[int]
+    per_class: int
+    method: str
+    target_layer: str | nn.Module | None
+    batch_size: int
+    alpha: float
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What every process has in the end; the same in all of them."""
+
+    rows: Rows
+    layer: TargetLayer
+    class_names: tuple[str, ...]
+    probes: ProbeSet | None
+    record: EpochRecord | None
+    notes: tuple[str, ...]
+
+
+class Work:
+    """Measures batches as they come, joins the rows of all processes, and looks once through probes.
+
+    Args:
+        model: gives class scores ``(N, K)``.
+        plan: what is asked.
+        first: a usable picture ``(C, H, W)``.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan, first: Tensor) -> None:
+        self._model, self._plan, self._first = model, plan, first
+        self._together = ExitStack()
+        self._peers: Peers = ALONE
+        self._rows = Rows()
+        self._fragile: tuple[str, ...] = ()
+        self.found: Found | None = None
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Around everything: what fails in one process fails in all that have opened, and none waits for it."""
+        with self._together:
+            yield
+
+    def open(self, precision: Precision, peers: Peers) -> None:
+        """Find the layer. Call it in all processes, once they can talk."""
+        self._together.enter_context(peers.attempt())
+        self._peers, self._precision = peers, precision
+        picture = self._first[None]
+        with self._borrowed(copied=None) as changed:
+            self._layer = find_target_layer(self._model, picture, precision, self._plan.target_layer)
+            with precision.context():
+                self._classes = as_scores(self._model(precision.convert(picture.clone()))).shape[1]
+        self._fragile = tuple(changed)
+        names = self._plan.class_names or tuple(str(k) for k in range(self._classes))
+        if len(names) > self._classes:
+            raise ValueError(
+                f"class_names: there are {len(names)} classes, but the model gives {self._classes} scores; labels must "
+                "be the model's class indices"
+            )
+        self._names = names
+
+    def take(self, batch: Batch) -> None:
+        """Measure a batch and keep a row of numbers for each picture."""
+        self._rows.left_out.update(batch.left_out)
+        known = [i for i, label in enumerate(batch.labels) if label < self._classes]
+        for i in sorted(set(range(len(batch.labels))) - set(known)):
+            reason = f"label {batch.labels[i]} is no class of the model, which gives {self._classes} scores"
+            self._rows.left_out[batch.indices[i]] = reason
+        if batch.images is None or not known:
+            return
+        try:
+            self._measure(batch, known)
+        except StopIteration as error:  # Lightning's loop would take it for the end of the pictures
+            raise RuntimeError("model: its forward raised StopIteration") from error
+
+    def _measure(self, batch: Batch, known: list[int]) -> None:
+        assert batch.images is not None
+        size = (batch.images.shape[2], batch.images.shape[3])
+        own = [_boxes(batch.boxes[i]) for i in known]
+        every = [torch.cat([boxes, _boxes(batch.ignore[i])]) for boxes, i in zip(own, known, strict=True)]
+        with self._borrowed(copied=self._fragile):
+            lens = Lens(self._model, self._layer, self._precision, self._plan.batch_size)
+            labels = torch.tensor([batch.labels[i] for i in known])
+            (found,) = explain(lens, batch.images[known], [labels], [self._plan.method])
+            maps = found[self._plan.method]
+            cover = coverage(own, size, maps.grid)
+            readable = 1 - (coverage(every, size, maps.grid) - cover)
+            # Calibration needs others of the class, so it would depend on who is in the batch: each is one of its own.
+            scores = localisation_scores(maps.maps, cover, torch.arange(len(known)), readable=readable)
+            self._rows.add([batch.indices[i] for i in known], maps, scores)
+
+    def close(self) -> None:
+        """Join the rows of all processes and look once. Every process has the same in the end."""
+        with self._borrowed(copied=self._fragile):
+            rows = Rows.joined(self._peers.exchange(self._rows))
+            for index in set(range(len(self._plan.pictures))).difference(rows.unpacked()[0], rows.left_out):
+                rows.left_out[index] = NOT_REACHED
+            if not rows.numbers:
+                raise ValueError("dataset: no picture was measured: " + "; ".join(sorted(set(rows.left_out.values()))))
+            probes = self._probes(rows) if self._plan.per_class else None
+            record, notes = self._look(probes) if probes is not None else (None, ())
+        self.found = Found(rows, self._layer, self._names, probes, record, notes)
+
+    def _look(self, probes: ProbeSet) -> tuple[EpochRecord, tuple[str, ...]]:
+        plan = self._plan
+        observer = Observer(
+            probes,
+            method=plan.method,
+            target_layer=plan.target_layer,
+            chunk_size=plan.batch_size,
+            alpha=plan.alpha,
+            seed=plan.seed,
+            once=True,
+        )
+        observer.prepare(self._model, self._precision)
+        # Before the look: afterwards its budget is spent.
+        notes = (observer.out_of_reach(1) or observer.smallest_effect(1), GIVES_PROBABILITIES)
+        record = observer.look(self._model, self._precision, epoch=0, looks_left=1, peers=self._peers)
+        return record, tuple(note for note in notes[: 1 + observer.gives_probabilities] if note)
+
+    def _probes(self, rows: Rows) -> ProbeSet:
+        """Those given, or those that ``ProbeSet.from_dataset`` would draw, known by now without a search."""
+        if self._plan.probes is not None:
+            return self._plan.probes
+        index, labels, _, _ = rows.unpacked()
+        label_of, taken, left = (
+            dict(zip(index, labels.tolist(), strict=True)),
+            [],
+            [self._plan.per_class] * len(self._names),
+        )
+        for i in self._plan.order:
+            if i in label_of and left[label_of[i]]:
+                left[label_of[i]] -= 1
+                taken.append(i)
+        samples = [usable(self._plan.pictures.read(i)) for i in taken]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the report says which classes have none
+            probes = ProbeSet(
+                [s.image for s in samples],
+                [s.label for s in samples],
+                [s.boxes for s in samples],
+                ignore=[s.ignore for s in samples],
+                class_names=self._names,
+                source_ids=[self._plan.pictures.source_id(i) for i in taken],
+            )
+        if len(set(self._peers.exchange(probes.fingerprint))) > 1:
+            raise ValueError("dataset: gives other pictures in other processes; pass probes=ProbeSet(...)")
+        return probes
+
+    @contextmanager
+    def _borrowed(self, *, copied: tuple[str, ...] | None) -> Iterator[list[str]]:
+        with borrowed(self._model, copied=copied) as changed, logging_off(self._model):
+            yield changed
+
+
+def _boxes(values: Any) -> Tensor:  # noqa: ANN401
+    return torch.tensor(values, dtype=torch.float64).reshape(-1, 4)
