@@ -120,22 +120,17 @@ class Work:
         for i in sorted(set(range(len(batch.labels))) - set(known)):
             reason = f"label {batch.labels[i]} is no class of the model, which gives {self._classes} scores"
             self._rows.left_out[batch.indices[i]] = reason
-        if batch.images is None or not known:
-            return
-        try:
-            self._measure(batch, known)
-        except StopIteration as error:  # Lightning's loop would take it for the end of the pictures
-            raise RuntimeError("model: its forward raised StopIteration") from error
+        if batch.images is not None and known:
+            self._measure(batch, batch.images, known)
 
-    def _measure(self, batch: Batch, known: list[int]) -> None:
-        assert batch.images is not None
-        size = (batch.images.shape[2], batch.images.shape[3])
+    def _measure(self, batch: Batch, images: Tensor, known: list[int]) -> None:
+        size = (images.shape[2], images.shape[3])
         own = [_boxes(batch.boxes[i]) for i in known]
         every = [torch.cat([boxes, _boxes(batch.ignore[i])]) for boxes, i in zip(own, known, strict=True)]
         with self._borrowed(copied=self._fragile):
             lens = Lens(self._model, self._layer, self._precision, self._plan.batch_size)
             labels = torch.tensor([batch.labels[i] for i in known])
-            (found,) = explain(lens, batch.images[known], [labels], [self._plan.method])
+            (found,) = explain(lens, images[known], [labels], [self._plan.method])
             maps = found[self._plan.method]
             cover = coverage(own, size, maps.grid)
             readable = 1 - (coverage(every, size, maps.grid) - cover)
