@@ -46,7 +46,8 @@ def audit(
     The pictures go through ``trainer.predict``, so the Trainer's devices, precision, progress bar and callbacks apply;
     under ``ddp`` its processes share them and all return the same report, to the last bit whatever their number. Of
     each picture a row of numbers is kept. Then there is one look at swapped backgrounds, through probes from the
-    dataset; it may say *watch* or *confirmed*. Model and Trainer come back as they were, also after a failure.
+    dataset; it may say *watch* or *confirmed*. Model and Trainer come back as they were, also after a failure. (The
+    Trainer's callbacks meet a module and batches of ours, and indices of pictures as predictions.)
 
     Args:
         trainer: of ``pytorch_lightning`` or ``lightning.pytorch``; on one device, or with the strategy ``ddp``.
@@ -56,7 +57,7 @@ def audit(
         class_names: as for ``ProbeSet.from_dataset``; of a ``ProbeSet`` they are its own.
         label_map: the same.
         label: the same.
-        probes: pictures to swap the backgrounds of; by default drawn from the dataset.
+        probes: pictures of the same classes to swap the backgrounds of; by default drawn from the dataset.
         per_class: so many probes are drawn of each class; 0 for no look.
         method: CAM method: ``hirescam``, ``gradcam``, ``gradcam++``, ``xgradcam`` or ``layercam``.
         target_layer: dotted name or module; by default the last spatial stage.
@@ -83,10 +84,10 @@ def audit(
     check_count("per_class", per_class, least=0)
     check_count("seed", seed, least=0)
     check_share("alpha", alpha)
-    if probes is not None:
-        check_probes(probes)
     check_strategy(trainer)
     options = {"class_names": class_names, "label_map": label_map, "label": label}
+    if probes is not None and class_names is None and not isinstance(dataset, ProbeSet):
+        class_names = check_probes(probes).class_names
     pictures: OfDataset | OfProbes
     names: tuple[str, ...] | None
     if isinstance(dataset, ProbeSet):
@@ -96,6 +97,8 @@ def audit(
     else:
         reader = reader_of(dataset, seed=seed, class_names=class_names, label_map=label_map, label=label)
         pictures, names, order = OfDataset(reader), reader.plan.names, drawing_order(reader)
+    if probes is not None and check_probes(probes).class_names != names:
+        raise ValueError(f"probes: expected the classes of the dataset, {names}, got {probes.class_names}")
     first = first_usable(pictures)
     plan = Plan(pictures, names, probes, order, per_class, method, target_layer, batch_size, alpha, seed)
     work = Work(model, plan, first.image)

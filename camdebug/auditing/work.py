@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -172,14 +173,11 @@ class Work:
         if self._plan.probes is not None:
             return self._plan.probes
         index, labels, _, _ = rows.unpacked()
-        label_of, taken, left = (
-            dict(zip(index, labels.tolist(), strict=True)),
-            [],
-            [self._plan.per_class] * len(self._names),
-        )
-        for i in self._plan.order:
-            if i in label_of and left[label_of[i]]:
-                left[label_of[i]] -= 1
+        label_of, counts = dict(zip(index, labels.tolist(), strict=True)), Counter[int]()
+        taken: list[int] = []
+        for i in filter(label_of.__contains__, self._plan.order):
+            if counts[label_of[i]] < self._plan.per_class:
+                counts[label_of[i]] += 1
                 taken.append(i)
         samples = [usable(self._plan.pictures.read(i)) for i in taken]
         with warnings.catch_warnings():

@@ -21,6 +21,11 @@ from camdebug.auditing.engine import package_of
         ({"alpha": 1.0}, ValueError, "alpha: expected a share between 0 and 1, got 1.0"),
         ({"method": "gradcamm"}, ValueError, "method: "),
         ({"probes": "mine"}, TypeError, "probes: expected a camdebug.ProbeSet, got str"),
+        (
+            {"probes": probes(2), "class_names": list("abcd")},
+            ValueError,
+            "probes: expected the classes of the dataset, ('a', 'b', 'c', 'd'), got ('kind 0', ",
+        ),
         ({"dataset": torch.utils.data.DataLoader(Annotated())}, TypeError, "dataset: expected a map-style dataset"),
         (
             {"dataset": probes(per_class=2), "class_names": ["a"]},

@@ -11,7 +11,7 @@ from small_training import CLASSES, probes, trainer
 from torch import nn
 
 from camdebug import ProbeSet, compute_cams, localisation_scores
-from camdebug.auditing import work
+from camdebug.auditing import engine, work
 from camdebug.auditing.work import NOT_REACHED
 from camdebug.probe.boxes import coverage
 
@@ -81,11 +81,15 @@ def test_workers_change_no_bit():
     assert bits(quick(num_workers=2)) == bits(quick())
 
 
-def test_both_packages_find_the_same_and_each_imports_only_its_own():
+def test_both_packages_find_the_same_and_each_imports_only_its_own(monkeypatch):
+    imported, real = [], engine.import_module
+    monkeypatch.setattr(engine, "import_module", lambda name: imported.append(name) or real(name))
+    engine._carrier_class.cache_clear()
     one, other = bits(quick()), bits(quick(package=lightning.pytorch))
     assert "lightning.pytorch" in other["report"].pop("versions")
     assert "pytorch_lightning" in one["report"].pop("versions")
     assert one == other
+    assert imported == ["pytorch_lightning", "lightning.pytorch"]
 
 
 def test_a_picture_that_cannot_be_used_is_counted_with_its_reason_and_ends_nothing():
