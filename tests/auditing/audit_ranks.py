@@ -10,7 +10,7 @@ from small_audit import Annotated, bits, net, quick
 from small_training import Net, probes, seed, trainer
 
 LOOK = {"per_class": 21, "num_workers": 0, "batch_size": 16}
-FINE = ("heat", "fewer batches than ranks", "no sampler", "workers", "look", "a probe set", "buffers of their own")
+FINE = ("heat", "fewer batches than ranks", "no sampler", "look", "a probe set", "buffers of their own")
 FAILING = ("model fails on rank 1", "callback fails on rank 0", "pictures differ", "look fails on rank 1")
 
 
@@ -40,7 +40,6 @@ def options_of(name):
         return {"dataset": kind(120), **LOOK}
     return {
         "fewer batches than ranks": {"batch_size": 40},
-        "workers": {"num_workers": 1},
         "a probe set": {"dataset": probes(per_class=24), "per_class": 60},
     }.get(name, {})
 

@@ -1,5 +1,6 @@
 """The heat part of an audit: the right numbers, each picture once, whatever batches, workers and precision."""
 
+import re
 import weakref
 
 import lightning.pytorch
@@ -7,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from small_audit import BOXLESS, TINY, UNREADABLE, Annotated, bits, net, quick
-from small_training import CLASSES, probes, trainer
+from small_training import CLASSES, Module, probes, trainer
 from torch import nn
 
 from camdebug import ProbeSet, compute_cams, localisation_scores
@@ -222,3 +223,26 @@ def test_a_probe_set_is_audited_like_a_dataset():
     report = quick(dataset=probes(per_class=5))
     assert report.size == len(report.pictures) == 20
     assert [c.probes for c in report.classes] == [5, 5, 5, 5]
+
+
+def test_what_counts_as_label_can_be_said():
+    class Several(Annotated):
+        def __getitem__(self, i):
+            image, target = super().__getitem__(i)
+            boxes = torch.cat([target["boxes"], torch.tensor([[0.0, 0.0, 2.0, 2.0]])])
+            return image, {"boxes": boxes, "labels": torch.tensor([i % 4 + 10, (i + 1) % 4 + 10]), "kind": i % 4}
+
+    label_map = {10 + k: k for k in range(4)}
+    refused = "objects of several classes (pass label= to say which one counts)"
+    with pytest.raises(ValueError, match=re.escape(refused)):
+        quick(dataset=Several(broken=False), label_map=label_map)
+    report = quick(dataset=Several(broken=False), label_map=label_map, label=lambda target: target["kind"])
+    assert report.pictures.labels.tolist() == [i % 4 for i in range(40)]
+
+
+def test_a_checkpoint_is_audited_like_the_model_it_came_from(tmp_path):
+    fitted, model = trainer(), Module()
+    fitted.strategy.connect(model)
+    fitted.save_checkpoint(tmp_path / "model.ckpt")
+    loaded = Module.load_from_checkpoint(tmp_path / "model.ckpt")
+    assert bits(quick(loaded)) == bits(quick(model))
