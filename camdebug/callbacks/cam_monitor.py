@@ -23,6 +23,7 @@ from camdebug.cam.layers import TargetLayer
 from camdebug.observe import Observer
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
+from camdebug.records.state import as_count
 from camdebug.verdict.alerts import Alert
 
 _VERSION = 1
@@ -161,8 +162,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._off = True
         with self._messages.harmless("starting"):
             self._messages.active = bool(trainer.is_global_zero)
-            unsupported = facts.unsupported_strategy(trainer)
-            if unsupported is not None:
+            if (unsupported := facts.unsupported_strategy(trainer)) is not None:
                 self._messages.off(unsupported)
                 return
         with self._messages.harmless("starting"):
@@ -228,6 +228,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         with self._messages.harmless("planning a look"):
             if not facts.is_fitting(trainer):
                 return
+            self._messages.epoch = trainer.current_epoch
             last = facts.is_last_validation(trainer)
             due = self._schedule.is_due(trainer) and (last or not self._metrics.values)
         looked = self._agreed(trainer, due=due)
@@ -239,11 +240,12 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         """Look here in epochs without a validation. All ranks come here, so here they decide whether to stop."""
         due = False
         with self._messages.harmless("planning a look"):
+            self._messages.epoch = trainer.current_epoch
             due = self._schedule.is_due(trainer)
         looked = self._agreed(trainer, due=due)
         if looked:
             self._look(trainer, pl_module, in_train_hook=True)
-        self._metrics.log(trainer, pl_module, looked=looked, closing=True)
+        self._metrics.log(trainer, pl_module, looked=looked, closing=True, in_train_hook=True)
         self._slow_down(trainer)
         self._stopper.decide(trainer)
 
@@ -298,8 +300,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     def _see(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> EpochRecord | None:
         """What the look found; ``None`` when it was lost."""
         try:
-            every = self._schedule.every_n_epochs
-            record, changed = self._looker.look(trainer, pl_module, every_n_epochs=every)
+            record, changed = self._looker.look(trainer, pl_module, every_n_epochs=self._schedule.every_n_epochs)
             self._metrics.take(record, self._reporter.slugs)
         except Exception as error:
             self._messages.lost_look(trainer.current_epoch, error)
@@ -307,6 +308,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self.last_record = record
         self._stopper.note(record)
         self._messages.forward_changes(changed)
+        self._messages.smaller_chunks(self._observer.asked_chunk_size, self._observer.chunk_size)
         return record
 
     # State: primitives and tensors only, or the user's checkpoint could not be loaded with weights_only=True
@@ -335,7 +337,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         try:
             if state_dict["version"] != _VERSION:
                 raise ValueError(f"version: expected {_VERSION}, got {state_dict['version']!r}")
-            last_epoch = int(state_dict["last_epoch"])
+            last_epoch = as_count(state_dict["last_epoch"], least=-1)
             self._metrics.restore(state_dict["metrics"])
             self._observer.load_state_dict(state_dict["observer"])
         except Exception as error:
@@ -352,4 +354,4 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
 
 
 def _blames(error: Exception, argument: str) -> bool:
-    return isinstance(error, (TypeError, ValueError)) and str(error).startswith(argument)
+    return isinstance(error, (TypeError, ValueError)) and told(error).partition(": ")[2].startswith(argument)

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from camdebug.callbacks.losses import LOOKS, Losses
+from camdebug.wording import Failure, visible
+from camdebug.wording import told as told
+
 
 class CamdebugWarning(UserWarning):
     """camdebug has something to say about itself; training goes on."""
@@ -19,10 +23,14 @@ class ShortcutWarning(CamdebugWarning):
 
 
 class Messenger:
-    """Says things on rank zero. Counts looks and the ones that were lost.
+    """Says things on rank zero. Of what is lost the first of a kind is told at once, and the sum at the end.
 
     With warnings turned into errors (``-W error``) a warning of ours would end the user's training; it is then printed
     to standard error instead.
+
+    Attributes:
+        epoch: that the training is in; ``None`` before the first.
+        looks: so many were tried.
     """
 
     def __init__(self) -> None:
@@ -32,21 +40,27 @@ class Messenger:
     def forget(self) -> None:
         """A new run begins: nothing has been said yet."""
         self.looks = 0
-        self._lost: list[int] = []
+        self.epoch: int | None = None
+        self._losses = Losses()
         self._said: set[str] = set()
 
     @contextmanager
     def harmless(self, doing: str) -> Iterator[None]:
-        """An exception inside the block is reported once for each ``doing``, and goes no further."""
+        """An exception inside the block is reported once for each ``doing``, counted, and goes no further."""
         try:
             yield
         except Exception as error:
-            self._say_once(doing, f"camdebug: {doing} failed ({told(error)}). Training goes on.")
+            self.given_up(Failure(doing, f"{doing} failed", told(error)))
+
+    def given_up(self, failure: Failure) -> None:
+        """Report the first failure of a source, and count them all."""
+        reported = self._say_once(failure.source, f"camdebug: {failure}.")
+        self._losses.add(failure.what, failure.why, epoch=self.epoch, reported=reported)
 
     def say(self, text: str) -> None:
         """Print a line."""
         if self.active:
-            _print(text, sys.stdout)
+            _print(visible(text), sys.stdout)
 
     def warn(self, text: str, category: type[CamdebugWarning] = CamdebugWarning) -> None:
         """Warn, whatever the warning filters are.
@@ -56,6 +70,7 @@ class Messenger:
         """
         if not self.active:
             return
+        text = visible(text)
         try:
             warnings.warn_explicit(text, category, "camdebug", 0, module="camdebug", registry={})
         except Exception:  # the filters' own "error", or a host program's handler that fails
@@ -71,11 +86,20 @@ class Messenger:
 
     def lost_look(self, epoch: int, error: Exception) -> None:
         """Report the first lost look with its cause, and count the others."""
-        self._lost.append(epoch)
-        if len(self._lost) == 1:
-            self.warn(
-                f"camdebug lost its look at epoch {epoch}: {told(error)}{_place(error)}. The model is as it was and "
-                "training goes on; the next look is tried as planned, further losses are counted at the end."
+        reported = self._say_once(
+            LOOKS,
+            f"camdebug lost its look at epoch {epoch}: {told(error)}{_place(error)}. The model is as it was and "
+            "training goes on; the next look is tried as planned, further losses are counted at the end.",
+        )
+        self._losses.add(LOOKS, told(error), epoch=epoch, reported=reported)
+
+    def smaller_chunks(self, asked: int, now: int) -> None:
+        """Say once that memory has run out, if fewer pictures than were asked for go into a forward."""
+        if now < asked:
+            self._say_once(
+                "smaller chunks",
+                f"camdebug ran out of memory with {asked} pictures in a forward; it goes on with {now}. Pass "
+                f"chunk_size={now} to begin with that.",
             )
 
     def forward_changes(self, names: list[str]) -> None:
@@ -89,23 +113,18 @@ class Messenger:
             )
 
     def closing_words(self) -> None:
-        """Say how many looks were lost, if more than the one already reported."""
-        if len(self._lost) > 1:
-            self.warn(f"camdebug lost {len(self._lost)} of {self.looks} looks (epochs {self._lost[:10]}).")
+        """Sum up what was lost and why, once a run, if there is more than was reported already."""
+        in_sum, self._losses = self._losses.in_sum(looks=self.looks), Losses()
+        if in_sum:
+            self.warn(f"camdebug, in sum: {in_sum}.")
 
-    def _say_once(self, key: str, text: str) -> None:
-        if key not in self._said:
-            self._said.add(key)
-            self.warn(text)
-
-
-def told(error: Exception) -> str:
-    """An exception in a line, even one that cannot be printed."""
-    try:
-        lines = str(error).splitlines()
-    except Exception:  # whose own text cannot be made: its type is still told
-        lines = []
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    def _say_once(self, key: str, text: str) -> bool:
+        """Whether it was said now, and not before."""
+        if key in self._said:
+            return False
+        self._said.add(key)
+        self.warn(text)
+        return True
 
 
 def _place(error: Exception) -> str:

@@ -20,6 +20,7 @@ from camdebug.sinks import sinks_for, unique_slugs
 from camdebug.steadiness.words import information
 from camdebug.verdict.alerts import Alert, alerts_of
 from camdebug.verdict.words import run_report
+from camdebug.wording import shown_name
 
 
 class Reporter:
@@ -50,6 +51,7 @@ class Reporter:
         self.rate, self._on_alert = AlertRate(name), OnAlert(on_alert)
         self.logged = choose_logged(probes, limit=log_probes)
         self.slugs = dict(enumerate(unique_slugs(probes.class_names)))
+        self._names = [shown_name(name) for name in probes.class_names]
         self._probes, self._name, self._messages = probes, name, messages
         self._dashboard: Dashboard | None = None
         self._state: dict[str, Any] | None = None
@@ -99,7 +101,7 @@ class Reporter:
 
     def _verdict_text(self, record: EpochRecord) -> str:
         split, leads = record.right_against_wrong, record.wrong_reasons
-        beside = information(record.steadiness, split, leads, self._probes.class_names)
+        beside = information(record.steadiness, split, leads, self._names)
         return run_report(record.verdict, record.verdicts, record.classes, epoch=record.epoch, information=beside)
 
     def finish(self) -> None:
@@ -154,8 +156,10 @@ class Reporter:
             self._on_alert(alert)
 
     def _tell_problems(self) -> None:
-        for problem in self._dashboard.problems if self._dashboard is not None else ():
-            self._messages.warn_once(f"camdebug: {problem}.")
+        if self._dashboard is not None:
+            for failure in self._dashboard.problems:
+                self._messages.given_up(failure)
+            self._dashboard.problems.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without open loggers."""

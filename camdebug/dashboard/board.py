@@ -20,6 +20,7 @@ from camdebug.render.picture import find_colours, to_pictures
 from camdebug.render.words import SCALE_NOTE, class_name, of_prediction, read
 from camdebug.sinks.base import Picture, PictureBox, Sink, unique_slugs
 from camdebug.sinks.broadcast import Broadcast
+from camdebug.wording import Failure, told
 
 _STATE_VERSION = 1
 
@@ -40,7 +41,7 @@ class Dashboard:
         max_classes: so many classes get maps at each look; those on alert get them besides.
 
     Attributes:
-        problems: sentences on sinks and drawings that failed, one for each; the caller reports and may clear them.
+        problems: every failure of a sink or a drawing; the caller reports and clears them.
         colours: the sentence that says how the pictures' own colours were restored.
     """
 
@@ -63,7 +64,6 @@ class Dashboard:
         self._max_classes = max_classes
         self._sinks = Broadcast(sinks)
         self.problems = self._sinks.problems
-        self._failed_drawings: set[str] = set()
         self._colours = find_colours(probes.images, probes.mean, probes.std)
         self.colours = self._colours.sentence
         self._pictures = to_pictures(probes.images[self._logged], self._colours)
@@ -141,9 +141,7 @@ class Dashboard:
         try:
             pictures = draw()
         except Exception as error:
-            if what not in self._failed_drawings:
-                self._failed_drawings.add(what)
-                self.problems.append(f"Drawing {what} failed ({type(error).__name__}: {error}). Training goes on")
+            self.problems.append(Failure(f"drawing {what}", f"drawing {what} failed", told(error)))
             return
         if pictures:
             self._sinks.pictures(pictures, step=step)

@@ -19,6 +19,7 @@ from camdebug.cam.methods import check_methods
 from camdebug.cam.passes import as_scores, find_target_layer
 from camdebug.cam.peers import ALONE, Peers
 from camdebug.cam.precision import Precision
+from camdebug.cam.shortage import one_kind_of_shortage
 from camdebug.measures.leads import wrong_reasons
 from camdebug.measures.localisation import localisation_scores
 from camdebug.measures.split import right_against_wrong
@@ -34,6 +35,7 @@ from camdebug.verdict.case import Look
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.learned import learned_classes
 from camdebug.verdict.run import run_verdict
+from camdebug.wording import shown_name
 
 _Found = TypeVar("_Found")
 
@@ -58,6 +60,7 @@ class Observer:
     Attributes:
         probes, method, alpha, seed: as given.
         layer: that is explained; known from ``prepare`` on.
+        chunk_size: pictures in one forward; smaller than ``asked_chunk_size`` once memory has run out.
         gives_probabilities: the model's scores look like probabilities, not logits; known from ``prepare`` on.
     """
 
@@ -76,9 +79,10 @@ class Observer:
         (self.method,) = check_methods(method if isinstance(method, str) else [method])
         self.probes = probes
         self.layer: TargetLayer | None = None
+        self._names = [shown_name(name) for name in probes.class_names]
         self.gives_probabilities = False
         self._target_layer = target_layer
-        self._chunk_size = chunk_size
+        self.asked_chunk_size = self.chunk_size = chunk_size
         self.seed = seed
         self.alpha = alpha
         self._new_judge = partial(Judge, probes.class_names, alpha=alpha, once=once)
@@ -168,13 +172,13 @@ class Observer:
     def _within_memory(self, doing: Callable[[], _Found], peers: Peers) -> _Found:
         while True:
             try:
-                with self._undone_by_failure(), peers.attempt():
+                with self._undone_by_failure(), peers.attempt(), one_kind_of_shortage():
                     return doing()
             except torch.OutOfMemoryError:
-                if self._chunk_size == 1:
+                if self.chunk_size == 1:
                     raise
             # Outside the handler, where nothing holds the failed pass's tensors any more.
-            self._chunk_size //= 2
+            self.chunk_size //= 2
             if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.empty_cache()
 
@@ -194,7 +198,7 @@ class Observer:
         by_label, by_prediction = self._explain(lens, [labels, None])
         cover, readable = self._boxes_on(by_label.grid)
         scores = localisation_scores(by_label.maps, cover, labels, readable=readable)
-        classes = class_scores(scores, labels, by_label.correct, self.probes.class_names)
+        classes = class_scores(scores, labels, by_label.correct, self._names)
         learned = learned_classes(labels, by_label.predicted_class)
         look = self._judge.begin(classes, learned, epoch=epoch, looks_left=looks_left)
         found = self._swapped(lens, look)
@@ -212,7 +216,7 @@ class Observer:
             places=places,
             verdicts=verdicts,
             verdict=run_verdict(verdicts),
-            right_against_wrong=right_against_wrong(scores, labels, by_label.correct, self.probes.class_names),
+            right_against_wrong=right_against_wrong(scores, labels, by_label.correct, self._names),
             wrong_reasons=wrong_reasons(scores, by_label.correct, found.swaps) if found.swaps else None,
             steadiness=steadiness,
             seconds=max(lens.peers.exchange(time.perf_counter() - started)),  # alike everywhere: it may be monitored
@@ -241,7 +245,7 @@ class Observer:
         return self._backgrounds.measure(lens, self._boxes_on(lens.layer.grid)[0], judge=self._judge, look=look)
 
     def _lens(self, model: nn.Module, precision: Precision, peers: Peers) -> Lens:
-        return Lens(model, self._layer_in(model, precision), precision, self._chunk_size, peers)
+        return Lens(model, self._layer_in(model, precision), precision, self.chunk_size, peers)
 
     def _layer_in(self, model: nn.Module, precision: Precision) -> TargetLayer:
         """The layer that was found, unless it has been replaced since, by pruning or quantization for example."""

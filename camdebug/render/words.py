@@ -12,6 +12,7 @@ from camdebug.measures.localisation import has_evidence
 from camdebug.records import EpochRecord, Validity
 from camdebug.render.colour import FULL_SCALE
 from camdebug.render.ink import shorten
+from camdebug.wording import shown_name
 
 SCALE_NOTE = f"heat = density relative to uniform (1), always on the scale 0 to {FULL_SCALE:g}"
 
@@ -94,7 +95,7 @@ def of_prediction(reading: Reading) -> Reading:
 
 def class_name(names: Sequence[str], class_idx: int) -> str:
     """Name of a class, or its number when the model has more classes than names."""
-    return names[class_idx] if 0 <= class_idx < len(names) else f"class {class_idx}"
+    return shown_name(names[class_idx]) if 0 <= class_idx < len(names) else f"class {class_idx}"
 
 
 def two_digits(value: float, *, sign: bool = False) -> str:

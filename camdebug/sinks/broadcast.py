@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from camdebug.sinks.base import Picture, Sink
+from camdebug.wording import Failure, told
+
+_GO_ON = "Training and the other dashboards go on; further failures there are counted at the end"
 
 
 class Broadcast:
@@ -14,15 +17,14 @@ class Broadcast:
         sinks: in the order in which they are called.
 
     Attributes:
-        problems: one sentence for each sink that has failed, at its first failure; the caller reports them.
+        problems: every failure of a sink; the caller reports and clears them.
     """
 
     name = "all sinks"
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = tuple(sinks)
-        self._failed: set[int] = set()
-        self.problems: list[str] = []
+        self.problems: list[Failure] = []
 
     def __len__(self) -> int:
         return len(self._sinks)
@@ -44,13 +46,8 @@ class Broadcast:
         self._each("facts", lambda sink: sink.facts(facts))
 
     def _each(self, what: str, call: Callable[[Sink], None]) -> None:
-        for number, sink in enumerate(self._sinks):
+        for sink in self._sinks:
             try:
                 call(sink)
             except Exception as error:
-                if number not in self._failed:
-                    self._failed.add(number)
-                    self.problems.append(
-                        f"{sink.name} did not take {what} ({type(error).__name__}: {error}). Training and the other "
-                        "dashboards go on; further failures there are not reported"
-                    )
+                self.problems.append(Failure(sink.name, f"{sink.name} did not take {what}", told(error), _GO_ON))

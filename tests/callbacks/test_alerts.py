@@ -121,8 +121,11 @@ def test_a_callable_that_fails_is_reported_once_and_training_is_the_same():
     without = run(Case())
     outcome = run(Case(), staged(monitor(contrast=False, on_alert=fail), first_class(WATCH, NONE, WATCH)))
     failed = [text for text in outcome.said if "on_alert" in text]
-    assert failed == ["camdebug: calling on_alert failed (OSError: no network). Training goes on."]
-    assert len(outcome.said) == 4
+    assert failed == [
+        "camdebug: calling on_alert failed (OSError: no network). Training goes on.",
+        "camdebug, in sum: calling on_alert failed 3 times (epochs 0 to 2: OSError: no network).",
+    ]
+    assert len(outcome.said) == 5
     assert differences(without.state, outcome.state) == []
 
 

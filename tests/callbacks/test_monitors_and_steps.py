@@ -151,7 +151,7 @@ def test_when_every_look_fails_a_monitored_metric_stands_at_chance_and_training_
     lost, stand_in, closing = outcome.said
     assert "lost its look at epoch 0: RuntimeError: no five (test_monitors_and_steps.py:" in lost
     assert "camdebug/log_density_ratio, camdebug/outside_mass" in stand_in
-    assert "camdebug lost 3 of 3 looks (epochs [0, 1, 2])" in closing
+    assert closing == "camdebug, in sum: lost 3 of 3 looks (epochs 0 to 2: RuntimeError: no five)."
 
 
 def test_a_look_that_succeeds_later_replaces_what_stood_in():

@@ -73,8 +73,11 @@ def test_a_failing_sink_is_reported_once_and_the_others_get_everything():
     everywhere = send_all([first, broken, last])
     expected = [("facts", {"a": 1}), ("text", "t", 1), ("pictures", 1, 2), ("alert", "title", 3)]
     assert first.calls == last.calls == broken.calls == expected
-    (problem,) = everywhere.problems
-    assert problem.startswith("broken did not take a text (OSError: disk full)")
+    assert [problem.what for problem in everywhere.problems] == [
+        f"broken did not take {what}" for what in ("a text", "pictures", "an alert")
+    ]
+    assert {problem.source for problem in everywhere.problems} == {"broken"}
+    assert str(everywhere.problems[0]).startswith("broken did not take a text (OSError: disk full). Training and")
 
 
 def test_sinks_that_work_are_not_reported():
