@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from camdebug.records import Level
+from camdebug.records.state import as_count
 from camdebug.verdict.alerts import Alert
 
 MOST_NAMED = 5
@@ -65,9 +66,7 @@ class AlertRate:
             ValueError: when the state cannot be read; nothing has changed then.
         """
         try:
-            told = {int(k): _Told(str(v["highest"]), int(v["repeats"])) for k, v in state["told"].items()}
-            for one in told.values():
-                Level(one.highest)
+            told = {int(k): _Told(Level(v["highest"]).value, as_count(v["repeats"])) for k, v in state["told"].items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"alerts: what the checkpoint says of them cannot be read ({error!r})") from error
         self._told = told

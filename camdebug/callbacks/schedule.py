@@ -34,11 +34,11 @@ class Schedule:
         return self.last_epoch != _NEVER
 
     def is_due(self, trainer: facts.Trainer) -> bool:
-        """Whether this epoch is to be looked at and has not been yet."""
-        epoch = trainer.current_epoch
-        if epoch == self.last_epoch:
+        """Whether this epoch is to be looked at and has not been yet. After a look at a later one it has gone back."""
+        since = trainer.current_epoch - self.last_epoch
+        if since == 0:
             return False
-        return bool(not self.begun or epoch - self.last_epoch >= self.every_n_epochs or facts.is_last_epoch(trainer))
+        return bool(not self.begun or since < 0 or since >= self.every_n_epochs or facts.is_last_epoch(trainer))
 
     def agree(self, peers: Peers, *, due: bool) -> bool:
         """Look when any process finds it due: whoever looked alone would wait for the others for ever."""

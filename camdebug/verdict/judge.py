@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from camdebug.probe.checks import LEAST_PROBES
-from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, Level, PlaceLock
+from camdebug.records import BackgroundContrast, BackgroundSwap, ClassScores, ClassVerdict, PlaceLock
+from camdebug.records.state import as_count, as_number
 from camdebug.verdict.budget import ErrorBudget
 from camdebug.verdict.case import Case, Look
-from camdebug.verdict.memory import Memory
+from camdebug.verdict.memory import Memory, read_memory
 from camdebug.verdict.plan import LookPlan, decides
 
 CONFIRM_SHARE, PLACE_SHARE = 0.2, 0.2
@@ -147,11 +148,11 @@ class Judge:
         try:
             if state["version"] != _VERSION or list(state["names"]) != list(self._names):
                 raise ValueError("verdicts: the checkpoint's are of another version or of other classes")
-            memory = [Memory(**m) for m in state["memory"]]
-            if len(memory) != len(self._names) or any(not Level(m.level) or not Level(m.screened) for m in memory):
+            memory = [read_memory(m) for m in state["memory"]]
+            if len(memory) != len(self._names):
                 raise ValueError("verdicts: the checkpoint's do not fit the classes")
             screening, confirming, placing = (
-                replace(budget, spent=float(state[name][0]), looks_done=int(state[name][1]))
+                replace(budget, spent=max(0.0, as_number(state[name][0])), looks_done=as_count(state[name][1]))
                 for name, budget in (
                     ("screening", self._screening),
                     ("confirming", self._confirming),

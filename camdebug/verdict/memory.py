@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from camdebug.records import Extent, Level
+from camdebug.records.state import as_count, as_flag, as_number
 
 
 @dataclass
@@ -64,3 +67,48 @@ class Memory:
         extent = seen.after(value, epoch=epoch)
         self.gap_peak, self.gap_peak_epoch, self.decided_gap = extent.peak, extent.peak_epoch, value
         return extent
+
+
+def read_memory(state: Mapping[str, Any]) -> Memory:
+    """The memory whose ``asdict`` this is.
+
+    Raises:
+        TypeError, ValueError: when it is none.
+    """
+    unknown = set(state) - set(_READ)
+    if unknown:
+        raise ValueError(f"verdicts: expected the memory of a class, got {sorted(map(str, unknown))[:5]}")
+    return Memory(**{name: _READ[name](value) for name, value in state.items()})
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"state: expected text, got {value!r:.40}")  # noqa: TRY004 - a damaged file
+    return value
+
+
+def _level(value: object) -> str:
+    return Level(value).value
+
+
+def _maybe(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "level": _level,
+    "since_epoch": as_count,
+    "first_epoch": _maybe(as_count),
+    "screened": _level,
+    "streak": as_count,
+    "quiet": as_count,
+    "confirmed": as_flag,
+    "quiet_swaps": as_count,
+    "place": _maybe(_text),
+    "evidence_peak": _maybe(as_number),
+    "evidence_peak_epoch": _maybe(as_count),
+    "gap_peak": _maybe(as_number),
+    "gap_peak_epoch": _maybe(as_count),
+    "decided_gap": _maybe(as_number),
+}
+"""How each field is read: a wrong type would fail at every later look."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from camdebug.records.state import as_count
+
 _FIRST = (0, 1, 2, 3, 5, 8, 12, 17, 23, 30, 40, 52, 66, 82, 100)
 _THEN_EVERY = 25
 CALLS = 3
@@ -85,7 +87,7 @@ class LookPlan:
         Raises:
             ValueError: when it is not one.
         """
-        found = [state.get(name) for name in ("measured", "calls", "waited")]
-        if any(not isinstance(n, int) or n < 0 for n in found) or state["calls"] > CALLS:
-            raise ValueError(f"verdicts: expected the plan of looks, got {dict(state)!r}")
-        self.measured, self.calls, self.waited = (int(n or 0) for n in found)
+        measured, calls, waited = (as_count(state.get(name)) for name in ("measured", "calls", "waited"))
+        if calls > CALLS:
+            raise ValueError(f"verdicts: expected {CALLS} calls at most, got {calls}")
+        self.measured, self.calls, self.waited = measured, calls, waited
