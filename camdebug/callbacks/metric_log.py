@@ -8,12 +8,16 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
+
 from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.known_metrics import KnownMetrics
 from camdebug.callbacks.messages import Messenger
 from camdebug.callbacks.metrics import chance_level, metrics_of
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
+from camdebug.rng import preserved_rng
+from camdebug.sinks import room_kept
 
 
 class MetricLog:
@@ -58,14 +62,23 @@ class MetricLog:
         self.values[f"{self._name}/seconds"] = seconds
 
     def restore(self, values: Mapping[Any, Any]) -> None:
-        """Go on with the values of a checkpoint, as far as they are finite.
+        """Go on with the values of a checkpoint, as far as they are finite and ours.
 
         Raises:
             TypeError, ValueError: when they are no numbers.
         """
-        self.values = {str(key): float(value) for key, value in values.items() if math.isfinite(value)}
+        found = {str(key): float(value) for key, value in values.items()}
+        self.values = {key: value for key, value in found.items() if key in self._known and math.isfinite(value)}
 
-    def log(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, looked: bool, closing: bool) -> None:
+    def log(
+        self,
+        trainer: facts.Trainer,
+        pl_module: facts.LightningModule,
+        *,
+        looked: bool,
+        closing: bool,
+        in_train_hook: bool = False,
+    ) -> None:
         """Log once an epoch, the last values again if need be, and whenever a monitor would find nothing.
 
         Args:
@@ -73,6 +86,7 @@ class MetricLog:
             pl_module: logs.
             looked: there are new values.
             closing: this is the last chance in this epoch.
+            in_train_hook: the training epoch ends, not a validation.
         """
         with self._messages.harmless("logging metrics"):
             if getattr(trainer, "barebones", False):  # where Lightning warns at every log
@@ -84,9 +98,24 @@ class MetricLog:
             self._last_epoch = trainer.current_epoch
             self._quieten(trainer)
             self._stand_in_for([name for name in awaited if name not in self.values])
-            for key, value in {**self._stand_ins, **self.values}.items():
-                # Of batch size 1, because Lightning refuses to guess one in some trainings.
-                pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=False, prog_bar=False, batch_size=1)
+            values = {**self._stand_ins, **self.values}
+            # Of batch size 1, because Lightning refuses to guess one in some trainings.
+            options = {"on_step": False, "on_epoch": True, "sync_dist": False, "batch_size": 1, "logger": False}
+            for key, value in values.items():
+                pl_module.log(key, value, prog_bar=False, **options)
+            self._send(trainer, {**values, "epoch": trainer.current_epoch}, in_train_hook=in_train_hook)
+
+    def _send(self, trainer: facts.Trainer, row: dict[str, float], *, in_train_hook: bool) -> None:
+        """A row of our own to each logger: one that raises for what Lightning hands it ends the training."""
+        if not self._messages.active:
+            return
+        step = facts.logger_step(trainer, in_train_hook=in_train_hook)
+        for logger in trainer.loggers:
+            doing = f"logging metrics to {type(logger).__name__}"
+            with self._messages.harmless(doing), preserved_rng(), room_kept(logger):
+                # To the precision of torch's numbers: what monitors compare is what loggers show.
+                logger.log_metrics(metrics={key: torch.tensor(value).item() for key, value in row.items()}, step=step)
+                logger.save()
 
     def _awaited(self, trainer: facts.Trainer) -> list[str]:
         """Metrics of ours that a monitor waits for. A name that is none of ours is not stood in for but said."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from camdebug.sinks.base import Picture, PictureBox, Sink, slug, unique_slugs
 
-__all__ = ["Picture", "PictureBox", "Sink", "sinks_for", "slug", "unique_slugs"]
+__all__ = ["Picture", "PictureBox", "Sink", "room_kept", "sinks_for", "slug", "unique_slugs"]
 
 
 def sinks_for(loggers: Iterable[Any], *, prefix: str = "camdebug") -> list[Sink]:
@@ -22,6 +23,16 @@ def sinks_for(loggers: Iterable[Any], *, prefix: str = "camdebug") -> list[Sink]
     """
     found = (_sink_for(logger, prefix) for logger in loggers)
     return [sink for sink in found if sink is not None]
+
+
+def room_kept(logger: Any) -> AbstractContextManager[Any]:  # noqa: ANN401
+    """A block in which what a logger cannot take of ours costs nothing that the user logs later."""
+    names = {cls.__name__ for cls in type(logger).__mro__}
+    if "TensorBoardLogger" not in names or "DummyLogger" in names:
+        return nullcontext()
+    from camdebug.sinks import tensorboard
+
+    return tensorboard.room_kept(logger.experiment)
 
 
 def _sink_for(logger: Any, prefix: str) -> Sink | None:  # noqa: ANN401 - any class may be a logger

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 LONGEST_SLUG = 60
 
+_ENTITIES = {ord(c): f"&#{ord(c)};" for c in "[]`\\"}
+
 
 @dataclass(frozen=True)
 class PictureBox:
@@ -119,7 +121,20 @@ def jpeg(image: NDArray[np.uint8]) -> bytes:
 
 
 def safe_markdown(text: str) -> str:
-    """Markdown with its HTML escaped, except within code spans (viewers do so themselves), and its line breaks kept."""
-    parts = re.split(r"(`[^`\n]*`)", text)
-    escaped = "".join(p if i % 2 else html.escape(p, quote=False) for i, p in enumerate(parts))
-    return re.sub(r"(?<!\n)\n(?!\n)", "  \n", escaped)
+    """Markdown without HTML, links and pictures, its line breaks kept.
+
+    What stands in code spans is left to the viewers, which show it as it is. So that they find the same code spans, no
+    other backtick and no backslash is left outside of them.
+    """
+    parts = re.split(r"(`[^`\n]+`)", text)
+    plain = "".join(part if i % 2 else inert(part) for i, part in enumerate(parts))
+    return re.sub(r"(?<!\n)\n(?!\n)", "  \n", plain)
+
+
+def inert(text: str) -> str:
+    r"""Markdown in which no HTML, link, picture or code span can begin. Emphasis, lists and tables stay.
+
+    >>> inert("**a** <b> [c](d) `e` \\|")
+    '**a** &lt;b&gt; &#91;c&#93;(d) &#96;e&#96; &#124;'
+    """
+    return html.escape(text, quote=False).replace("\\|", "&#124;").translate(_ENTITIES)

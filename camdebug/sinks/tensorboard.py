@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from camdebug.sinks.base import Picture, jpeg, safe_markdown
+from camdebug.sinks.base import Picture, inert, jpeg, safe_markdown
 
 
 class TensorBoardSink:
@@ -26,16 +28,19 @@ class TensorBoardSink:
 
     def pictures(self, pictures: Sequence[Picture], *, step: int) -> None:
         """Log pictures under their tags, all in one event."""
-        writer = self._logger.experiment
-        if type(writer).__module__.startswith("tensorboardX"):
-            for picture in pictures:
-                writer.add_image(picture.tag, picture.image, step, dataformats="HWC")
-        elif pictures:
-            writer._get_file_writer().add_summary(_summary(pictures), step)
+        if not pictures:
+            return
+        with room_kept(self._logger.experiment) as writer:
+            if type(writer).__module__.startswith("tensorboardX"):
+                for picture in pictures:
+                    writer.add_image(picture.tag, picture.image, step, dataformats="HWC")
+            else:
+                writer._get_file_writer().add_summary(_summary(pictures), step)
 
     def text(self, tag: str, markdown: str, *, step: int) -> None:
         """Log a text under ``tag``, keeping its line breaks."""
-        self._logger.experiment.add_text(tag, safe_markdown(markdown), step)
+        with room_kept(self._logger.experiment) as writer:
+            writer.add_text(tag, safe_markdown(markdown), step)
 
     def alert(self, title: str, text: str, *, step: int) -> None:
         """Log the alert as a text under ``<prefix>/alert``: TensorBoard has no alerts.
@@ -50,7 +55,62 @@ class TensorBoardSink:
         """Log a table under ``<prefix>/facts`` at step 0."""
         rows = [f"| {_cell(key)} | {_cell(value)} |" for key, value in facts.items()]
         table = "\n".join(["| fact | value |", "| --- | --- |", *rows])
-        self._logger.experiment.add_text(f"{self._prefix}/facts", table, 0)
+        with room_kept(self._logger.experiment) as writer:
+            writer.add_text(f"{self._prefix}/facts", table, 0)
+
+
+class _AtOnce:
+    """Stands in for the thread of a writer: what is written here fails here."""
+
+    def __init__(self, records: Any) -> None:  # noqa: ANN401 - a RecordWriter
+        self._records = records
+
+    def write(self, event: bytes) -> None:
+        self._records.write(event)
+
+    def flush(self) -> None:
+        self._records.flush()
+
+
+@contextmanager
+def room_kept(writer: Any) -> Iterator[Any]:  # noqa: ANN401 - a SummaryWriter
+    """What of ours does not fit on the disk is taken back, so that it costs the user's own scalars nothing.
+
+    The writer works in a thread of its own: what fails there is raised at the next thing that *the user* logs, and for
+    ever after. So what is written in the block is written at once, without that thread. If that fails, the file is cut
+    to what it was.
+
+    Raises:
+        OSError: it did not fit, or the writer could not write before.
+    """
+    events = _event_writer(writer)
+    if events is None:
+        yield writer
+        return
+    writer.flush()  # what fails here is not ours, and stays as it is
+    thread, file = events._async_writer, Path(events._file_name)
+    size = file.stat().st_size if file.is_file() else None
+    events._async_writer = _AtOnce(thread._writer)
+    try:
+        yield writer
+        writer.flush()
+    except BaseException:
+        with suppress(OSError):
+            if size is not None:
+                os.truncate(file, size)
+        raise
+    finally:
+        events._async_writer = thread
+
+
+def _event_writer(writer: Any) -> Any:  # noqa: ANN401
+    """What torch's writer writes with; ``None`` for other writers, and where TensorFlow keeps the file open itself."""
+    if not hasattr(writer, "_get_file_writer"):
+        return None
+    events = getattr(writer._get_file_writer(), "event_writer", None)
+    file = getattr(events, "_general_file_writer", None)
+    known = hasattr(events, "_file_name") and hasattr(getattr(events, "_async_writer", None), "_writer")
+    return events if known and hasattr(file, "fs_supports_append") else None
 
 
 def _summary(pictures: Sequence[Picture]) -> Any:  # noqa: ANN401 - a protobuf message
@@ -77,4 +137,4 @@ def _summary(pictures: Sequence[Picture]) -> Any:  # noqa: ANN401 - a protobuf m
 
 
 def _cell(value: str | int | float) -> str:
-    return " ".join(html.escape(str(value), quote=False).replace("|", "&#124;").split())
+    return " ".join(inert(str(value)).replace("|", "&#124;").split())
