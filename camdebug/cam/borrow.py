@@ -88,16 +88,25 @@ def _held_by(states: Sequence[_ModuleState], copied: Collection[str] | None) -> 
 
 
 def _every(steps: Iterable[Callable[[], list[str]]]) -> list[str]:
-    """Take every step, whichever fails, and join what they return; then raise the first failure, if any."""
+    """Take every step, whichever fails, and join what they return; then raise an interrupt, or the first failure.
+
+    A step that is interrupted is taken again, for it may have been anywhere; taking it twice does no harm.
+    """
     found: list[str] = []
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
     for step in steps:
         try:
             found += step()
         except Exception as error:
             failures.append(error)
-    if failures:
-        raise failures[0]
+        except BaseException as interrupt:
+            failures.insert(0, interrupt)
+            found += step()
+    try:
+        if failures:
+            raise failures[0]
+    finally:
+        failures.clear()  # an exception that a frame of its own traceback holds would stay, and so would its tensors
     return list(dict.fromkeys(found))
 
 
