@@ -51,6 +51,16 @@ def check_folder(name: str, value: object) -> None:
         raise TypeError(f"{name}: expected True, False or the path of a folder, got {value!r}")
 
 
+def check_own_name(name: str, taken: Sequence[str]) -> None:
+    """Refuse a name that two monitors of a Trainer have: their metrics and their states would mix."""
+    count = taken.count(name)
+    if count > 1:
+        raise ValueError(
+            f"name: {count} monitors in this Trainer are called {name!r}; give each a name of its own, as in "
+            'CAMMonitor(probes, name="second")'
+        )
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Refuse all but these strings."""
     if not isinstance(value, str) or value not in choices:

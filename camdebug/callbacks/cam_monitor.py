@@ -160,6 +160,10 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
     def on_fit_start(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Find the target layer and say what was chosen. A wrong argument ends here, before anything is lost."""
         self._off = True
+        names: list[str] = []
+        with self._messages.harmless("starting"):
+            names = facts.names_of(trainer, CAMMonitor)
+        arguments.check_own_name(self.name, names)
         with self._messages.harmless("starting"):
             self._messages.active = bool(trainer.is_global_zero)
             if (unsupported := facts.unsupported_strategy(trainer)) is not None:

@@ -128,6 +128,11 @@ def _talks() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
+def names_of(trainer: Trainer, kind: type[Any]) -> list[str]:
+    """Names of the Trainer's callbacks of a kind. Lightning does not compare those of ``configure_callbacks``."""
+    return [callback.name for callback in trainer.callbacks if isinstance(callback, kind)]
+
+
 def weights_seen(trainer: Trainer, callback: object) -> str:
     """``"current"``, or ``"averaged"`` when a ``WeightAveraging`` callback has swapped them in during validation."""
     names = [_class_names(c) for c in trainer.callbacks]

@@ -1,5 +1,6 @@
 """Trainings of a second: a small network with all that makes bit-identity hard, and a Trainer that keeps quiet."""
 
+import inspect
 import logging
 import pickle
 import random
@@ -229,6 +230,12 @@ def run(case, *monitors):
         learner = torch.compile(model, backend="aot_eager") if case.compiled else model
         fitted.fit(learner, train_loader(**case.loader), val_loader() if case.validation else None)
     return Outcome(everything_of(model, fitted, memory), said, model, fitted, memory)
+
+
+def from_checkpoint(path):
+    """What ``fit`` takes to resume with ``weights_only=True``; before 2.6 it cannot be asked for that."""
+    strict = "weights_only" in inspect.signature(pl.Trainer.fit).parameters
+    return {"ckpt_path": path, "weights_only": True} if strict else {"ckpt_path": path}
 
 
 def everything_of(model, fitted, memory):

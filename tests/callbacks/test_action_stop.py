@@ -11,6 +11,7 @@ from small_training import (
     Case,
     Module,
     differences,
+    from_checkpoint,
     monitor,
     ours,
     probes,
@@ -48,6 +49,7 @@ def stopping(story, **options):
     return staged(monitor(action="stop", contrast=False, **options), story)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     ("validation", "options"),
     [(True, {}), (False, {}), (True, {"val_check_interval": 0.4}), (True, {"check_val_every_n_epoch": 3})],
@@ -106,7 +108,7 @@ def test_a_resumed_training_ends_for_news_only(tmp_path, save_on_train_epoch_end
     with ours():
         warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
         resumed = trainer(max_epochs=6, callbacks=stopping(story, probes=fixed))
-        resumed.fit(Module(), train_loader(), val_loader(), ckpt_path=tmp_path / "epoch=1.ckpt", weights_only=True)
+        resumed.fit(Module(), train_loader(), val_loader(), **from_checkpoint(tmp_path / "epoch=1.ckpt"))
     assert resumed.current_epoch == epochs
 
 

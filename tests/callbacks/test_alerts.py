@@ -15,6 +15,7 @@ from small_training import (
     Memory,
     Module,
     differences,
+    from_checkpoint,
     monitor,
     ours,
     probes,
@@ -182,7 +183,7 @@ def test_a_class_that_fell_silent_stays_silent_in_a_resumed_training(tmp_path):
     with ours() as said:
         warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
         fitted = trainer(max_epochs=6, callbacks=resumed)
-        fitted.fit(Module(), train_loader(), val_loader(), ckpt_path=tmp_path / "epoch=3.ckpt", weights_only=True)
+        fitted.fit(Module(), train_loader(), val_loader(), **from_checkpoint(tmp_path / "epoch=3.ckpt"))
     assert [(a.level, a.epoch) for a in BELL] == [(WATCH, 0), (NONE, 1), (WATCH, 2), (NONE, 3), (SUSPECT, 5)]
     assert said == [BELL[-1].text]
 

@@ -39,6 +39,7 @@ def test_pictures_of_the_probes_are_the_same_afterwards():
     assert torch.equal(PROBES().images, before)
 
 
+@pytest.mark.versions
 def test_two_runs_with_another_seed_differ_so_that_the_comparison_means_something():
     case = Case(trainer={"max_epochs": 1})
     longer = Case(trainer={"max_epochs": 1, "limit_train_batches": 4})

@@ -53,6 +53,7 @@ def fit(callbacks, *, model=None, validation=True, **options):
     return fitted, said
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("validation", [True, False])
 @pytest.mark.parametrize("monitor_first", [True, False])
 def test_monitoring_callbacks_find_the_metric_from_the_first_epoch_on(tmp_path, validation, monitor_first):
@@ -110,6 +111,7 @@ def test_a_swap_gap_that_is_never_measured_stands_at_chance():
     assert "a monitor waits for it" in said[0]
 
 
+@pytest.mark.versions
 def test_early_stopping_stops_at_the_metric(tmp_path):
     stopper = EarlyStopping(KEY, patience=0, min_delta=2.0, mode="min")
     fitted, said = fit([stopper, monitor()], max_epochs=9)
@@ -122,6 +124,7 @@ def test_a_checkpoint_at_the_end_of_the_training_epoch_finds_the_metric(tmp_path
     assert (float(best.best_model_score), said) == (0.0, [])
 
 
+@pytest.mark.versions
 def test_validations_in_the_middle_find_the_metric(tmp_path):
     best = ModelCheckpoint(tmp_path, monitor=KEY, save_top_k=-1)
     _, said = fit([best, monitor()], enable_checkpointing=True, val_check_interval=0.4)
@@ -209,6 +212,7 @@ def test_what_callbacks_see_is_what_the_last_look_found_wherever_it_was_taken():
     assert float(fitted.callback_metrics[KEY]) == pytest.approx(expected)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
@@ -240,6 +244,7 @@ def test_training_without_any_logger():
     assert fit([monitor()], logger=False)[1] == []
 
 
+@pytest.mark.versions
 def test_a_barebones_trainer_that_logs_nothing_is_not_nagged():
     class Silent(Module):
         def log(self, name, *args, **kwargs):

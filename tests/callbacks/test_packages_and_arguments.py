@@ -52,6 +52,7 @@ def fit(package, callbacks):
     return everything_of(model, fitted, memory), memory
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("in_a_list", [True, False])
 def test_trainers_of_both_packages_take_the_monitor_and_end_with_the_same_bits(package, in_a_list):
     watching = monitor()
@@ -61,6 +62,7 @@ def test_trainers_of_both_packages_take_the_monitor_and_end_with_the_same_bits(p
     assert [step for step, _ in memory.of("camdebug/outside_mass")] == [4, 9]
 
 
+@pytest.mark.versions
 def test_monitoring_callbacks_of_both_packages_find_the_metric(package):
     stopper = package.callbacks.EarlyStopping("camdebug/outside_mass", patience=9)
     fit(package, [stopper, monitor()])

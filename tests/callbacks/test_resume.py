@@ -15,6 +15,7 @@ from small_training import (
     Spy,
     differences,
     everything_of,
+    from_checkpoint,
     hooks_on,
     looks_taken,
     monitor,
@@ -49,10 +50,11 @@ def second_part(checkpoint, *callbacks, epochs=4, **options):
     with ours() as said:
         warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
         fitted = trainer(max_epochs=epochs, callbacks=list(callbacks), **{"logger": memory, **options})
-        fitted.fit(model, train_loader(), val_loader(), ckpt_path=checkpoint, weights_only=True)
+        fitted.fit(model, train_loader(), val_loader(), **from_checkpoint(checkpoint))
     return everything_of(model, fitted, memory), said
 
 
+@pytest.mark.versions
 def test_a_checkpoint_loads_with_weights_only(tmp_path):
     saved = torch.load(first_part(tmp_path, monitor()), weights_only=True)["callbacks"][KEY]
     assert saved["last_epoch"] == 1
@@ -61,6 +63,7 @@ def test_a_checkpoint_loads_with_weights_only(tmp_path):
     assert len(saved["dashboard"]["film"]) == 2
 
 
+@pytest.mark.versions
 def test_a_resumed_training_goes_on_where_it_stopped(tmp_path):
     fixed = probes()
     checkpoint = first_part(tmp_path, monitor(probes=fixed))
@@ -74,6 +77,7 @@ def test_a_resumed_training_goes_on_where_it_stopped(tmp_path):
     assert [shot["epoch"] for shot in state["dashboard"]["film"]] == [0, 1, 2, 3]
 
 
+@pytest.mark.versions
 def test_a_resumed_training_has_the_same_bits_whether_the_monitor_stays_comes_or_goes(tmp_path):
     with_it, without = first_part(tmp_path / "with", monitor()), first_part(tmp_path / "without")
     plain, _ = second_part(without)
@@ -130,6 +134,7 @@ def test_a_state_that_cannot_be_used_is_reported_once_and_left_aside(tmp_path, k
     assert looks_taken(fresh.state_dict()) == 2
 
 
+@pytest.mark.versions
 def test_the_state_of_other_probes_is_reported_once_and_left_aside(tmp_path):
     checkpoint = first_part(tmp_path, monitor())
     other = monitor(probes=probes(seed=10))
@@ -156,6 +161,7 @@ def test_values_that_are_not_finite_or_not_ours_are_not_taken_over():
     assert resumed.state_dict()["metrics"] == {"camdebug/seconds": 1.0}
 
 
+@pytest.mark.versions
 def test_two_monitors_with_different_names_share_a_trainer_and_a_logger(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

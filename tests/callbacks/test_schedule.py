@@ -33,19 +33,23 @@ def looks(options=None, *, every=1, loader=None, validation=True, others=()):
     return spy.looks
 
 
+@pytest.mark.versions
 def test_a_look_follows_the_validation_of_every_epoch():
     assert looks() == [(0, "val", 5), (1, "val", 10), (2, "val", 15)]
 
 
+@pytest.mark.versions
 def test_the_sanity_check_is_ignored():
     assert looks({"num_sanity_val_steps": 2, "max_epochs": 1}) == [(0, "val", 5)]
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("options", [{"limit_val_batches": 0}, {}])
 def test_without_validation_looks_take_the_train_hook(options):
     assert looks(options, validation=bool(options)) == [(0, "train", 5), (1, "train", 10), (2, "train", 15)]
 
 
+@pytest.mark.versions
 def test_of_several_validations_the_very_first_and_then_the_last_of_each_epoch_are_followed_by_a_look():
     assert looks({"val_check_interval": 0.4}) == [(0, "val", 2), (1, "val", 9), (2, "val", 14)]
 
@@ -60,6 +64,7 @@ def test_epochs_without_a_validation_take_the_train_hook():
     assert [(e, hook) for e, hook, _ in looks(options)] == [(0, "train"), (1, "val"), (2, "train"), (3, "val")]
 
 
+@pytest.mark.versions
 def test_validation_by_iterations():
     options = {"check_val_every_n_epoch": None, "val_check_interval": 7}
     assert looks(options) == [(0, "train", 5), (1, "val", 7), (2, "val", 14)]
@@ -91,6 +96,7 @@ def test_fast_dev_run_has_one_look():
     assert looks({"fast_dev_run": 2}) == [(0, "val", 2)]
 
 
+@pytest.mark.versions
 def test_validate_test_and_predict_are_ignored():
     watching, memory = monitor(contrast=False), Memory()
     fitted = trainer(max_epochs=1, callbacks=watching, logger=memory)
@@ -104,6 +110,7 @@ def test_validate_test_and_predict_are_ignored():
     assert rows == len(memory.of("camdebug/outside_mass")) == 1
 
 
+@pytest.mark.versions
 def test_a_second_training_starts_afresh():
     watching = monitor()
     for _ in range(2):
@@ -116,6 +123,7 @@ def test_a_second_training_starts_afresh():
         assert looks_taken(watching.state_dict()) == 2
 
 
+@pytest.mark.versions
 def test_a_training_that_is_continued_goes_on():
     watching = monitor()
     spy = Spy(watching)
