@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import zipfile
@@ -27,11 +28,14 @@ def pack(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     """The bytes of a compressed ``.npz``.
 
     Raises:
+        OSError: when they are larger than what is read back.
         TypeError: for an array of any but the known dtypes, which could not be read back.
     """
     unknown = [name for name, array in arrays.items() if str(array.dtype) not in DTYPES]
     if unknown:
         raise TypeError(f"{unknown[0]}: a record cannot hold an array of {arrays[unknown[0]].dtype}")
+    if sum(array.nbytes for array in arrays.values()) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"the maps of an epoch would take more than {MOST_BYTES} bytes")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
     return buffer.getvalue()

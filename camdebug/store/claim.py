@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from camdebug.store import disk
-from camdebug.store.epoch import MOST_JSON
 from camdebug.store.manifest import SCHEMA, Manifest
 from camdebug.store.plain import field_types, from_plain, to_plain
 from camdebug.store.strict import RecordError, from_json, to_json
@@ -65,7 +64,11 @@ def _take(folder: Path, manifest: Manifest) -> bool | None:
     if not _is_free(folder) or not (locked or made):
         disk.unlock(folder / LOCK)
         return None
-    disk.write_file(folder / MANIFEST, to_json(to_plain(manifest)) + b"\n")
+    try:
+        disk.write_file(folder / MANIFEST, to_json(to_plain(manifest)) + b"\n")
+    except BaseException:
+        disk.unlock(folder / LOCK)
+        raise
     return False
 
 
@@ -92,7 +95,7 @@ def read_manifest(path: Path) -> Manifest:
         OSError: when there is no such file.
         RecordError: when it is not a manifest of this schema.
     """
-    found = from_json(disk.read_file(path, limit=MOST_JSON))
+    found = from_json(disk.read_file(path))
     if not isinstance(found, dict) or type(found.get("schema")) is not int:
         raise RecordError("is not a manifest of camdebug")
     if found["schema"] != SCHEMA:

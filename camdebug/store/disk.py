@@ -24,6 +24,10 @@ _NEVER_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe in place of a file would be
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
+MOST_BYTES = 1 << 26
+"""Of a file: nothing larger is written or read. The least that holds looks at tens of thousands of probes."""
+
+
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Make a folder with these files: it appears whole, and is on the disk when this returns.
 
@@ -64,6 +68,8 @@ def _draft_of(path: Path) -> Path:
 
 
 def _write_new(path: Path, data: bytes) -> None:
+    if len(data) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"would be larger than {MOST_BYTES} bytes", str(path))
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o666)
     try:
         left = memoryview(data)
@@ -133,11 +139,11 @@ def names_in(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if is_folder(folder) else []
 
 
-def read_file(path: Path, *, limit: int) -> bytes:
-    """All bytes of a plain file of at most ``limit`` bytes.
+def read_file(path: Path) -> bytes:
+    """All bytes of a plain file.
 
     Raises:
-        OSError: when there is none, or it is a link, a pipe, or larger.
+        OSError: when there is none, or it is a link, a pipe, or too large.
     """
     try:
         handle = os.open(path, os.O_RDONLY | _NO_FOLLOW | _BINARY | _NEVER_WAIT)
@@ -147,8 +153,8 @@ def read_file(path: Path, *, limit: int) -> bytes:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode):
             raise OSError(errno.EINVAL, "is not a plain file", str(path))
-        if state.st_size > limit:
-            raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+        if state.st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"is larger than {MOST_BYTES} bytes", str(path))
         return file.read(state.st_size)
 
 

@@ -16,9 +16,6 @@ from camdebug.store.plain import column, field_types, from_plain, to_plain
 from camdebug.store.strict import RecordError, digest, from_json, seal, to_json, unseal
 
 LOOK, PROBES, MAPS = "look.json", "probes.jsonl", "maps.npz"
-MOST_JSON = 1 << 26
-"""Bytes of a JSON file that is read."""
-
 Precision = Literal["float32", "float16"]
 
 FOLLOWS = {

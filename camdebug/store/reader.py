@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,8 @@ import numpy as np
 
 from camdebug.records import EpochRecord
 from camdebug.store import disk
-from camdebug.store.arrays import MOST_BYTES
 from camdebug.store.claim import ENDS, EPOCHS, MANIFEST, STARTS, read_manifest
-from camdebug.store.epoch import LOOK, MAPS, MOST_JSON, PROBES, Files, arrays_of, rows_of, to_record, verified
+from camdebug.store.epoch import LOOK, MAPS, PROBES, Files, arrays_of, rows_of, to_record, verified
 from camdebug.store.layout import epoch_in, epoch_name, number_in
 from camdebug.store.manifest import Manifest
 from camdebug.store.plain import from_plain
@@ -113,7 +113,7 @@ class RunRecord:
             scores = {scores["class_idx"]: scores for scores in look["classes"]}
             found = [{**scores.get(v["class_idx"], {}), **v} for v in look["verdicts"]]
             return [{"epoch": epoch, "step": look["step"], **_flat(row)} for row in found]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, RecursionError) as error:
             raise RecordError(f"{self._path(epoch)}: {LOOK} does not hold a look ({type(error).__name__})") from None
 
     def _read(self, epoch: int, read: Callable[[Files], _Found]) -> _Found:
@@ -165,7 +165,7 @@ def _whole_epochs(folder: Path, notes: list[str]) -> tuple[int, ...]:
         try:
             _read_epoch(folder, epoch)
         except RecordError as error:
-            if disk.is_folder(folder / EPOCHS / name):  # otherwise the run was resumed just now, from before it
+            if os.path.lexists(folder / EPOCHS / name):  # otherwise the run was resumed just now, from before it
                 notes.append(f"{EPOCHS}/{name}: {error}")
         else:
             found.append(epoch)
@@ -176,10 +176,7 @@ def _read_epoch(folder: Path, epoch: int) -> Files:
     path = folder / EPOCHS / epoch_name(epoch)
     if not disk.is_folder(folder / EPOCHS) or not disk.is_folder(path):
         raise RecordError("is not a folder")
-    look, probes, maps = (
-        _read(path / name, limit) for name, limit in ((LOOK, MOST_JSON), (PROBES, MOST_JSON), (MAPS, MOST_BYTES))
-    )
-    files = verified(look, probes, maps)
+    files = verified(*(_read(path / name) for name in (LOOK, PROBES, MAPS)))
     if files.look.get("epoch") != epoch:
         raise RecordError(f"{LOOK} is of another epoch")
     return files
@@ -189,9 +186,9 @@ def _look_of(files: Files) -> dict[str, Any]:
     return files.look
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        return disk.read_file(path, limit=limit)
+        return disk.read_file(path)
     except OSError as error:
         raise RecordError(f"{path.name} cannot be read ({error.strerror})") from None
 
@@ -211,6 +208,8 @@ def _numbered(folder: Path, read: Callable[[Path], _Found], notes: list[str]) ->
 
 
 def _listed(folder: Path, notes: list[str]) -> list[str]:
+    if os.path.lexists(folder) and not disk.is_folder(folder):
+        notes.append(f"{folder.name} is not a folder")
     try:
         names = disk.names_in(folder)
     except OSError as error:
@@ -221,7 +220,7 @@ def _listed(folder: Path, notes: list[str]) -> list[str]:
 
 def _read_end(path: Path) -> End:
     try:
-        end: End = from_plain(End, from_json(disk.read_file(path, limit=MOST_JSON)))
+        end: End = from_plain(End, from_json(disk.read_file(path)))
     except (TypeError, ValueError, OverflowError) as error:
         raise RecordError(f"is not an end of a run ({type(error).__name__})") from None
     return end

@@ -17,7 +17,7 @@ from pathlib import Path
 from interrupted import CALLS, CHANGES, die, interrupted, plain_writer
 from looks import look_at, manifest, tree
 
-from camdebug.store import RecordError, RecordWriter, load_record
+from camdebug.store import RecordError, RecordWriter, disk, load_record
 
 
 def child(work):
@@ -144,8 +144,8 @@ def full_disk(folder):
     return {"code": code, "said": said, **state_of(folder)}
 
 
-def race(folder, ids):
-    """All open the same folder when the pipe closes, and write until all have opened."""
+def race(folder, ids, *, locks=True):
+    """All open the same folder when the pipe closes, and write when all have opened."""
     waiting, starting = os.pipe()
     done, ending = os.pipe()
 
@@ -154,11 +154,13 @@ def race(folder, ids):
             os.close(starting)
             os.close(ending)
             os.read(waiting, 1)
+            if not locks:
+                disk.lock = lambda path: True
             writer = RecordWriter.open(folder, manifest(run_id=run_id))
-            for epoch in range(2):
-                writer.write(look_at(epoch), step=epoch)
             report(f"{writer.folder.name} {'-' if writer.moved_from is None else writer.moved_from.name}")
             os.read(done, 1)
+            for epoch in range(2):
+                writer.write(look_at(epoch), step=epoch)
 
         return work
 
@@ -193,13 +195,15 @@ def read_while_writing(folder, count=30):
     return seen
 
 
-def worker_outlives(folder):
+def worker_outlives(folder, *, closes=True):
     """A worker that the training forked lives on for a while after the training was killed."""
     holding, letting_go = os.pipe()
 
     def training(report):
         writer = RecordWriter.open(folder, manifest())
         writer.write(look_at(0), step=0)
+        if not closes:
+            disk._held.clear()
         if os.fork() == 0:
             os.close(letting_go)
             report("worker")
@@ -251,6 +255,8 @@ def main(folder, scenarios):
         "full disk": full_disk,
         "race": lambda at: [race(at / f"{n}" / "record", ["a", "b", "c"]) for n in range(6)],
         "race of one run": lambda at: [race(at / f"{n}" / "record", ["a", "a"]) for n in range(6)],
+        "race without locks": lambda at: race(at / "record", ["a", "a"], locks=False),
+        "worker with the lock": lambda at: worker_outlives(at, closes=False),
         "reader": read_while_writing,
         "worker": worker_outlives,
         "another run": another_run,

@@ -9,7 +9,7 @@ import pytest
 from interrupted import interrupted
 from looks import look_at, manifest, tree
 
-from camdebug.store import Loss, RecordWriter, disk, load_record
+from camdebug.store import Loss, RecordWriter, arrays, disk, load_record
 
 
 def no_space(name, args):
@@ -122,6 +122,20 @@ def test_a_file_of_that_name_is_left_alone(tmp_path):
     writer = RecordWriter.open(tmp_path / "record", manifest())
     assert (writer.folder, writer.moved_from) == (tmp_path / "record-1", tmp_path / "record")
     assert (tmp_path / "record").read_text(encoding="utf-8") == "mine"
+
+
+def test_what_could_not_be_read_back_is_not_written(writer, monkeypatch):
+    monkeypatch.setattr(disk, "MOST_BYTES", 15_000)  # the probes take more
+    with pytest.raises(OSError, match="would be larger than 15000 bytes") as refused:
+        writer.write(look_at(1), step=1)
+    assert refused.value.errno == errno.EFBIG
+    monkeypatch.undo()
+    monkeypatch.setattr(arrays, "MOST_BYTES", 10_000)
+    with pytest.raises(OSError, match="would take more than 10000 bytes"):
+        writer.write(look_at(1), step=1)
+    monkeypatch.undo()
+    assert load_record(writer.folder).epochs == (0,)
+    assert drafts(writer.folder) == []
 
 
 def test_an_interrupt_by_the_keyboard_leaves_no_draft(writer):

@@ -145,9 +145,11 @@ def test_folders_that_are_links_are_refused(record, tmp_path):
     shutil.move(record / "epochs/000001", tmp_path / "elsewhere")
     (record / "epochs/000001").symlink_to(tmp_path / "elsewhere")
     assert load_record(record).epochs == (0,)
+    assert load_record(record).notes == ("epochs/000001: is not a folder",)
     shutil.move(record / "epochs", tmp_path / "epochs")
     (record / "epochs").symlink_to(tmp_path / "epochs")
     assert load_record(record).epochs == ()
+    assert load_record(record).notes == ("epochs is not a folder",)
 
 
 def test_a_manifest_that_is_a_link_is_refused(record, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 
 HERE = Path(__file__).parent
 DEFAULT = [
-    "new", "resumed", "plain", "random", "full disk", "race", "race of one run", "reader", "worker", "another run"
+    "new", "resumed", "plain", "random", "full disk", "race", "race of one run", "race without locks", "reader",
+    "worker", "worker with the lock", "another run",
 ]  # fmt: skip
 SLOW = ["new, all calls", "resumed, all calls", "random long"]
 
@@ -123,6 +124,12 @@ def test_one_run_that_is_started_twice_at_once_gets_two_folders(found):
         assert race["epochs"] == [[0, 1]] * 2
 
 
+def test_without_locks_one_run_that_is_started_twice_gets_one_folder_for_both(found):
+    race = found["race without locks"]
+    assert race["folders"] == ["record", "record"]
+    assert race["codes"] != [0, 0]  # both have an epoch 0
+
+
 def test_another_runs_record_is_never_touched(found):
     assert found["another run"] == {"code": 0, "said": ["another run-1", "another run-2"], "touched": False}
 
@@ -130,6 +137,7 @@ def test_another_runs_record_is_never_touched(found):
 def test_a_worker_that_outlives_its_training_does_not_keep_the_folder(found):
     assert found["worker"]["moved"] is False
     assert found["worker"]["then"]["epochs"] == [0, 1]
+    assert found["worker with the lock"]["moved"] is True
 
 
 def test_a_reader_meets_no_error_while_a_writer_writes_and_epochs_only_grow(found):
