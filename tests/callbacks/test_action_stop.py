@@ -49,7 +49,6 @@ def stopping(story, **options):
     return staged(monitor(action="stop", contrast=False, **options), story)
 
 
-@pytest.mark.versions
 @pytest.mark.parametrize(
     ("validation", "options"),
     [(True, {}), (False, {}), (True, {"val_check_interval": 0.4}), (True, {"check_val_every_n_epoch": 3})],
@@ -64,6 +63,7 @@ def test_a_training_ends_with_the_bits_of_one_that_lightning_ended(validation, o
     assert "weights.net.head.weight" in differences(run(case).state, outcome.state)
 
 
+@pytest.mark.versions
 def test_it_ends_at_the_end_of_the_epoch_although_the_first_look_comes_in_its_middle():
     outcome = run(Case(trainer={"val_check_interval": 0.4}), stopping([FIRST]))
     assert outcome.trainer.global_step == 5

@@ -43,11 +43,11 @@ class Brings(Module):
 
 
 def first(**options):
-    return monitor(**options)
+    return monitor(contrast=False, **options)
 
 
 def second(**options):
-    return monitor(name="second", target_layer="net.conv1", probes=probes(seed=10), **options)
+    return monitor(contrast=False, name="second", target_layer="net.conv1", probes=probes(seed=10), **options)
 
 
 def logged_by(outcome, name):
@@ -73,8 +73,8 @@ def test_each_finds_what_it_finds_alone_and_the_training_ends_with_the_same_bits
 def test_each_tells_of_its_own_alerts_and_one_alone_may_end_the_training():
     quiet, loud = [Level.NO_EVIDENCE] * CLASSES, [Level.CONFIRMED] + [Level.NO_EVIDENCE] * (CLASSES - 1)
     rung = {"camdebug": [], "second": []}
-    one = staged(first(contrast=False, on_alert=rung["camdebug"].append), [quiet])
-    two = staged(second(contrast=False, on_alert=rung["second"].append, action="stop"), [quiet, loud])
+    one = staged(first(on_alert=rung["camdebug"].append), [quiet])
+    two = staged(second(on_alert=rung["second"].append, action="stop"), [quiet, loud])
     outcome = run(Case(trainer={"max_epochs": 5}), one, two)
     assert rung["camdebug"] == []
     assert [(alert.level, alert.epoch) for alert in rung["second"]] == [(Level.CONFIRMED, 1)]
@@ -82,13 +82,8 @@ def test_each_tells_of_its_own_alerts_and_one_alone_may_end_the_training():
 
 
 def test_both_go_on_in_a_resumed_training(tmp_path):
-    fixed = {"first": probes(), "second": probes(seed=10)}
-
     def pair():
-        return [
-            monitor(probes=fixed["first"]),
-            monitor(probes=fixed["second"], name="second", target_layer="net.conv1", every_n_epochs=2),
-        ]
+        return [first(), second(every_n_epochs=2)]
 
     fitted = trainer(callbacks=pair())
     with ours():
