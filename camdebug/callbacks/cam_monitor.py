@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.looker import Looker, peers_of
 from camdebug.callbacks.messages import Messenger, told
 from camdebug.callbacks.metric_log import MetricLog
+from camdebug.callbacks.monitor_state import MonitorState
 from camdebug.callbacks.overhead import Overhead
 from camdebug.callbacks.record_keeper import RecordKeeper, manifest_of
 from camdebug.callbacks.reporter import Reporter
@@ -23,13 +24,10 @@ from camdebug.cam.layers import TargetLayer
 from camdebug.observe import Observer
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
-from camdebug.records.state import as_count
 from camdebug.verdict.alerts import Alert
 
-_VERSION = 1
 
-
-class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
+class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
     """Watch where a model looks while it trains, and warn when a class leans on its background.
 
     Works in Trainers of ``pytorch_lightning`` and ``lightning.pytorch``. Once an epoch it computes class activation
@@ -136,18 +134,10 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._stopper = Stopper(action, self._messages)
         self._forget()
 
-    def _forget(self) -> None:
-        """A new run begins."""
-        self.last_record: EpochRecord | None = None
-        self._opening = ""
-        self._schedule.forget()
-        self._messages.forget()
-        self._observer.forget()
-        self._looker.forget()
-        self._metrics.forget()
-        self._reporter.forget()
-        self._keeper.forget()
-        self._stopper.forget()
+    @property
+    def state_key(self) -> str:
+        """Distinct for each monitor name."""
+        return str(self._generate_state_key(name=self.name))
 
     # When to look
 
@@ -234,7 +224,7 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
                 return
             self._messages.epoch = trainer.current_epoch
             last = facts.is_last_validation(trainer)
-            due = self._schedule.is_due(trainer) and (last or not self._metrics.values)
+            due = self._schedule.is_due(trainer) and (last or not self._metrics.measured)
         looked = self._agreed(trainer, due=due)
         if looked:
             self._look(trainer, pl_module, in_train_hook=False)
@@ -314,47 +304,6 @@ class CAMMonitor(*facts.callback_bases()):  # type: ignore[misc]
         self._messages.forward_changes(changed)
         self._messages.smaller_chunks(self._observer.asked_chunk_size, self._observer.chunk_size)
         return record
-
-    # State: primitives and tensors only, or the user's checkpoint could not be loaded with weights_only=True
-
-    @property
-    def state_key(self) -> str:
-        """Distinct for each monitor name."""
-        return str(self._generate_state_key(name=self.name))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Verdicts, film frames and last metrics."""
-        with self._messages.harmless("saving its state"):
-            return {
-                "version": _VERSION,
-                "last_epoch": self._schedule.last_epoch,
-                "metrics": dict(self._metrics.values),
-                "observer": self._observer.state_dict(),
-                "dashboard": self._reporter.state_dict(),
-                "alerts": self._reporter.rate.state_dict(),
-                "run_id": self._keeper.run_id,
-            }
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint stopped; one that cannot be used is reported and left aside."""
-        try:
-            if state_dict["version"] != _VERSION:
-                raise ValueError(f"version: expected {_VERSION}, got {state_dict['version']!r}")
-            last_epoch = as_count(state_dict["last_epoch"], least=-1)
-            self._metrics.restore(state_dict["metrics"])
-            self._observer.load_state_dict(state_dict["observer"])
-        except Exception as error:
-            self._forget()
-            self._messages.warn_once(f"camdebug starts afresh, its state in the checkpoint is unusable: {told(error)}.")
-            return
-        self._schedule.last_epoch = last_epoch
-        self._keeper.run_id = str(state_dict.get("run_id") or self._keeper.run_id)
-        self._reporter.load_state_dict(state_dict.get("dashboard"), state_dict.get("alerts"))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without what Lightning hangs on callbacks."""
-        return {k: v for k, v in vars(self).items() if k not in ("log", "log_dict")}
 
 
 def _blames(error: Exception, argument: str) -> bool:

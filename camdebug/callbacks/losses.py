@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from camdebug.records import Loss
 
 LOOKS = "lost looks"
 
 _MOST_REASONS = 20
 _NAMED_REASONS = 3
 _NAMED_EPOCHS = 10
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Something that was lost, for one reason.
-
-    Attributes:
-        what: the clause that says what was lost.
-        why: the reason in a line.
-        epochs: one entry for each time; ``None`` before the first epoch.
-    """
-
-    what: str
-    why: str
-    epochs: tuple[int | None, ...]
 
 
 class Losses:
@@ -47,6 +34,9 @@ class Losses:
     def of(self, what: str) -> list[Loss]:
         """The losses of one kind, the first reason first."""
         return [loss for loss in self._found.values() if loss.what == what]
+
+    def __iter__(self) -> Iterator[Loss]:
+        return iter(self._found.values())
 
     def in_sum(self, *, looks: int) -> str:
         """All kinds of loss that there was more of than was reported at once; empty without any.

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from camdebug.callbacks.losses import LOOKS, Losses
+from camdebug.records import Loss
 from camdebug.wording import Failure, visible
 from camdebug.wording import told as told
 
@@ -111,6 +112,11 @@ class Messenger:
                 + (", ..." if len(names) > 5 else "")
                 + ". Each look puts it back, so training is not affected.",
             )
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """All that was lost since the last sum."""
+        return tuple(self._losses)
 
     def closing_words(self) -> None:
         """Sum up what was lost and why, once a run, if there is more than was reported already."""

@@ -61,6 +61,11 @@ class MetricLog:
         """A look held the training up for so long, drawing and logging included; the same in all processes."""
         self.values[f"{self._name}/seconds"] = seconds
 
+    @property
+    def measured(self) -> bool:
+        """A look has given values, now or before a resume."""
+        return any(key != f"{self._name}/seconds" for key in self.values)
+
     def restore(self, values: Mapping[Any, Any]) -> None:
         """Go on with the values of a checkpoint, as far as they are finite and ours.
 

@@ -73,7 +73,7 @@ class RecordKeeper:
         writer, self._writer = self._writer, None
         if writer is not None:
             with self._messages.harmless("closing the record"):
-                writer.finish(status)
+                writer.finish(status, self._messages.losses)
 
     def _tell_of(self, writer: RecordWriter) -> None:
         if writer.moved_from is not None:

@@ -34,10 +34,13 @@ _ATOMS: frozenset[type] = frozenset(
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _CONTAINERS = (list, dict, set, deque)
 
-# What these make is state of a library, not of the model: Trainers, datasets, optimizers, loggers, processes.
-_FOREIGN = (sys.stdlib_module_names | {"torch", "numpy", "pytorch_lightning", "lightning", "lightning_fabric"}) - {
-    *("abc", "argparse", "builtins", "collections", "enum", "types", "typing"),
+# What these make is state of a library, not of the model: Trainers, datasets, optimizers, loggers, tables, ourselves.
+_LIBRARIES = {
+    *("camdebug", "lightning", "lightning_fabric", "matplotlib", "numpy", "omegaconf", "pandas", "pytorch_lightning"),
+    *("tensorboard", "torch", "torchvision", "wandb"),
 }
+_PLAIN = {"abc", "argparse", "builtins", "collections", "enum", "types", "typing"}
+_FOREIGN = (sys.stdlib_module_names | _LIBRARIES) - _PLAIN
 # An object that holds one of these works beside the training, and time cannot be turned back for it.
 _AT_WORK = frozenset(["_io", "_queue", "_socket", "_thread", "io", "multiprocessing", "queue", "socket", "threading"])
 

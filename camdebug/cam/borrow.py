@@ -162,7 +162,9 @@ class _ModuleState:
         attributes, buffers = dict(vars(module)), dict(module._buffers)
         parameters = {k: p for k, p in module._parameters.items() if p is not None and _has_content(p)}
         kept = {k: p for k, p in parameters.items() if copied is None or f"{name}.{k}".lstrip(".") in copied}
-        parts = [(k, attributes[k]) for k in _INTERNAL if k != "_buffers" and isinstance(attributes.get(k), dict)]
+        parts = [
+            (k, attributes[k]) for k in _INTERNAL if k != "_buffers" and isinstance(attributes.get(k), (dict, set))
+        ]
         return cls(
             name,
             module,

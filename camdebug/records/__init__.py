@@ -4,6 +4,7 @@ from camdebug.records.background import BackgroundContrast, BackgroundSwap
 from camdebug.records.heatmaps import Heatmaps
 from camdebug.records.localisation import ClassScores, LocalisationScores, Validity
 from camdebug.records.look import EpochRecord
+from camdebug.records.loss import Loss
 from camdebug.records.place import PlaceLock
 from camdebug.records.split import GroupScores, RightAgainstWrong, Split, WrongReasons
 from camdebug.records.steadiness import ObjectFollowing, Similarity, SteadinessReport
@@ -20,6 +21,7 @@ __all__ = [
     "Heatmaps",
     "Level",
     "LocalisationScores",
+    "Loss",
     "ObjectFollowing",
     "PlaceLock",
     "RightAgainstWrong",

@@ -35,6 +35,6 @@ camdebug.store.strict.RecordError: ... holds no record of camdebug: manifest.jso
 from camdebug.store.manifest import Manifest, new_run_id
 from camdebug.store.reader import RunRecord, load_record
 from camdebug.store.strict import RecordError
-from camdebug.store.writer import End, Loss, RecordWriter
+from camdebug.store.writer import End, RecordWriter
 
-__all__ = ["End", "Loss", "Manifest", "RecordError", "RecordWriter", "RunRecord", "load_record", "new_run_id"]
+__all__ = ["End", "Manifest", "RecordError", "RecordWriter", "RunRecord", "load_record", "new_run_id"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from camdebug.records import EpochRecord
+from camdebug.records import EpochRecord, Loss
 from camdebug.store import disk
 from camdebug.store.claim import ENDS, EPOCHS, LOCK, STARTS, SUPERSEDED, take_folder
 from camdebug.store.epoch import Precision, to_files
@@ -16,21 +16,6 @@ from camdebug.store.layout import epoch_in, epoch_name, number_in, numbered_name
 from camdebug.store.manifest import Manifest
 from camdebug.store.plain import to_plain
 from camdebug.store.strict import to_json
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Something that the run should have recorded and did not.
-
-    Attributes:
-        what: such as ``"the look at epoch 3"``.
-        why: a sentence.
-        epoch: where it belongs to one.
-    """
-
-    what: str
-    why: str
-    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +87,7 @@ class RecordWriter:
         files = to_files(record, step=step, precision=precision)
         disk.write_folder(self.folder / EPOCHS / epoch_name(record.epoch), files)
 
-    def finish(self, status: str, losses: Sequence[Loss] = ()) -> None:
+    def finish(self, status: str, losses: Iterable[Loss] = ()) -> None:
         """Note how this start of the run ended, and unlock the folder.
 
         Raises:

@@ -231,7 +231,7 @@ def _rate_finder():
 
 
 def _batch_size_finder():
-    return lightning.BatchSizeFinder(steps_per_trial=1, init_val=2, max_trials=2)
+    return lightning.BatchSizeFinder(steps_per_trial=1, init_val=2, max_trials=1)
 
 
 TUNER = {

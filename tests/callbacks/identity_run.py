@@ -53,7 +53,7 @@ def without(name):
 def with_monitor(name, **options):
     """The training of a configuration under a monitor."""
     case = CASES[name]
-    return train(case, monitor(probes=case.probes(PROBES()), chunk_size=16, **options))
+    return train(case, monitor(probes=case.probes(PROBES()), chunk_size=32, **options))
 
 
 def changed_bits(name):

@@ -97,4 +97,4 @@ def find_rate(trainer, module):
 
 
 def find_batch_size(trainer, module):
-    Tuner(trainer).scale_batch_size(module, steps_per_trial=1, init_val=2, max_trials=2)
+    Tuner(trainer).scale_batch_size(module, steps_per_trial=1, init_val=2, max_trials=1)

@@ -18,9 +18,18 @@ def _as_before():
 
 
 SLOW = {"a part compiled by inductor"}
+WITH_OLD_LIGHTNING = {
+    *("default", "sanity check", "accumulation, validation in the middle", "no validation loader"),
+    *("validation by iterations, more than an epoch", "bf16-mixed", "manual optimisation, own accumulation"),
+    *("stochastic weight averaging", "max_steps"),
+}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES])
+def marks(name):
+    return [pytest.mark.slow] * (name in SLOW) + [pytest.mark.versions] * (name in WITH_OLD_LIGHTNING)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n)) for n in CASES])
 def test_a_training_ends_with_the_same_bits(name):
     case = CASES[name]
     plain, watched = without(name), with_monitor(name)

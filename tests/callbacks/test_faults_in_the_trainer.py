@@ -4,7 +4,6 @@ import logging
 import sys
 import warnings
 from io import StringIO
-from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -49,6 +48,7 @@ def test_a_monitor_that_is_off_still_feeds_what_waits_for_it():
     assert len(outcome.said) == 2
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -72,7 +72,15 @@ def test_a_wrong_argument_ends_the_fit_before_the_first_step(options, words):
     "broken",
     [
         *("is_fitting", "is_last_validation", "is_last_epoch", "looks_left", "logger_step", "monitored_names"),
-        *("unsupported_strategy", "weights_seen", "TrainerPrecision", "logging_off"),
+        *(
+            "unsupported_strategy",
+            "names_of",
+            "run_folder",
+            "is_a_trial",
+            "weights_seen",
+            "TrainerPrecision",
+            "logging_off",
+        ),
     ],
 )
 def test_a_trainer_that_answers_in_an_unknown_way_is_trained_all_the_same(monkeypatch, broken):
@@ -84,6 +92,7 @@ def test_a_trainer_that_answers_in_an_unknown_way_is_trained_all_the_same(monkey
     assert differences(undisturbed().state, outcome.state) == []
 
 
+@pytest.mark.versions
 def test_a_module_that_refuses_our_metrics_is_trained_all_the_same():
     class Refuses(Module):
         def log(self, name, *args, **kwargs):
@@ -96,27 +105,6 @@ def test_a_module_that_refuses_our_metrics_is_trained_all_the_same():
     assert "logging metrics failed (ValueError: not in my house)" in first
     assert "logging metrics failed 3 times (epochs 0 to 2: ValueError: not in my house)" in closing
     assert differences(without.state, outcome.state) == []
-
-
-def test_a_sharding_strategy_switches_the_monitor_off():
-    class FSDPStrategy(pl.strategies.SingleDeviceStrategy):
-        pass
-
-    sharded = {"strategy": FSDPStrategy(device="cpu"), "accelerator": "auto"}
-    without, outcome = run(Case()), run(Case(trainer=sharded), monitor())
-    assert len(outcome.said) == 1
-    assert "camdebug is off in this run: FSDPStrategy is not supported yet" in outcome.said[0]
-    assert differences(without.state, outcome.state) == []
-
-
-def test_processes_that_do_not_talk_through_torch_switch_the_monitor_off():
-    class OtherwiseStrategy(pl.strategies.SingleDeviceStrategy):
-        pass
-
-    fitted = SimpleNamespace(strategy=OtherwiseStrategy(device="cpu"), world_size=2)
-    assert trainer_facts.unsupported_strategy(fitted) == "OtherwiseStrategy"
-    fitted.world_size = 1
-    assert trainer_facts.unsupported_strategy(fitted) is None
 
 
 def test_a_training_under_warnings_as_errors_ends_well(capsys):

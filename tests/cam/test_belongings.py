@@ -15,6 +15,7 @@ from torch import nn
 from camdebug.cam import belongings
 from camdebug.cam.belongings import keeper_of, reachable
 from camdebug.cam.borrow import borrowed
+from camdebug.probe.probe_set import ProbeSet
 
 
 class Holder(nn.Module):
@@ -149,6 +150,15 @@ def test_what_belongs_to_a_library_and_classes_are_not_entered(foreign):
     assert keeper_of("held", foreign) is None
 
 
+def test_our_own_things_are_left_alone_wherever_they_are_kept():
+    probes = ProbeSet(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]))
+    model = Holder([probes])
+    with borrowed(model) as changed:
+        vars(probes)["cached"] = 1
+    assert changed == []
+    assert vars(probes)["cached"] == 1
+
+
 def test_an_object_that_works_in_a_thread_is_left_alone():
     working = Helper(lock=threading.Lock(), sent=[1])
     model = Holder([working])
@@ -222,6 +232,14 @@ def test_hidden_modules_go_back_and_keep_their_mode_inside():
         linear.weight.data.mul_(2)
     assert changed == ["teachers.1.weight"]
     assert torch.equal(linear.weight, before)
+
+
+def test_a_buffer_that_is_registered_inside_is_taken_out_with_all_that_tells_of_it():
+    model = nn.Module()
+    with borrowed(model):
+        model.register_buffer("late", torch.zeros(1), persistent=False)
+    assert vars(model).keys() == vars(nn.Module()).keys()
+    assert (model._buffers, model._non_persistent_buffers_set) == ({}, set())
 
 
 def test_a_cast_that_is_cached_inside_is_not_used_afterwards():

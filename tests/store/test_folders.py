@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from looks import look_at, manifest, tree
 
-from camdebug.store import Loss, RecordWriter, disk, load_record, new_run_id
+from camdebug.records import Loss
+from camdebug.store import RecordWriter, disk, load_record, new_run_id
 
 
 def run(folder, *epochs, finished="completed", last_epoch=-1, **given):
@@ -94,7 +95,7 @@ def test_every_start_and_every_end_is_kept_with_what_was_lost(tmp_path):
     run(tmp_path / "record", 0, finished=None, weights="current")
     assert load_record(tmp_path / "record").status is None
     second = RecordWriter.open(tmp_path / "record", manifest(weights="averaged"), last_epoch=0)
-    losses = [Loss("the look at epoch 1", "RuntimeError: no \ud800 five", 1), Loss("the end", "x" * 10_000)]
+    losses = [Loss("the look at epoch 1", "RuntimeError: no \ud800 five", (1, None)), Loss("the end", "x" * 10_000)]
     second.finish("interrupted", losses)
     assert load_record(tmp_path / "record").status == "interrupted"
     run(tmp_path / "record", finished=None, last_epoch=0)

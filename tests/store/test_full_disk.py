@@ -9,7 +9,8 @@ import pytest
 from interrupted import interrupted
 from looks import look_at, manifest, tree
 
-from camdebug.store import Loss, RecordWriter, arrays, disk, load_record
+from camdebug.records import Loss
+from camdebug.store import RecordWriter, arrays, disk, load_record
 
 
 def no_space(name, args):
@@ -158,6 +159,6 @@ def test_an_epoch_is_written_once(writer):
 def test_an_end_that_cannot_be_written_still_unlocks(tmp_path):
     writer = RecordWriter.open(tmp_path / "record", manifest())
     with interrupted(1, no_space), pytest.raises(OSError):
-        writer.finish("completed", [Loss("the look at epoch 3", "no space", 3)])
+        writer.finish("completed", [Loss("the look at epoch 3", "no space", (3,))])
     assert load_record(writer.folder).status is None
     assert not any(os.path.samestat(os.fstat(h), os.stat(writer.folder / "writer.lock")) for h in disk._held.values())

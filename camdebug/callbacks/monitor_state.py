@@ -1,0 +1,84 @@
+"""What a monitor remembers, and what of it travels in the user's checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from camdebug.callbacks.looker import Looker
+from camdebug.callbacks.messages import Messenger, told
+from camdebug.callbacks.metric_log import MetricLog
+from camdebug.callbacks.record_keeper import RecordKeeper
+from camdebug.callbacks.reporter import Reporter
+from camdebug.callbacks.schedule import Schedule
+from camdebug.callbacks.stopper import Stopper
+from camdebug.observe import Observer
+from camdebug.records import EpochRecord
+from camdebug.records.state import as_count
+
+_VERSION = 1
+
+
+class MonitorState:
+    """The memory of a monitor: forgotten when a run begins, saved in checkpoints, loaded from them.
+
+    What is saved are primitives and tensors only, or the user's checkpoint could not be loaded with
+    ``weights_only=True``.
+    """
+
+    name: str
+    last_record: EpochRecord | None
+    _messages: Messenger
+    _observer: Observer
+    _looker: Looker
+    _schedule: Schedule
+    _metrics: MetricLog
+    _reporter: Reporter
+    _keeper: RecordKeeper
+    _stopper: Stopper
+
+    def _forget(self) -> None:
+        """A new run begins."""
+        self.last_record = None
+        self._opening = ""
+        self._schedule.forget()
+        self._messages.forget()
+        self._observer.forget()
+        self._looker.forget()
+        self._metrics.forget()
+        self._reporter.forget()
+        self._keeper.forget()
+        self._stopper.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Verdicts, film frames and last metrics."""
+        with self._messages.harmless("saving its state"):
+            return {
+                "version": _VERSION,
+                "last_epoch": self._schedule.last_epoch,
+                "metrics": dict(self._metrics.values),
+                "observer": self._observer.state_dict(),
+                "dashboard": self._reporter.state_dict(),
+                "alerts": self._reporter.rate.state_dict(),
+                "run_id": self._keeper.run_id,
+            }
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint stopped; one that cannot be used is reported and left aside."""
+        try:
+            if state_dict["version"] != _VERSION:
+                raise ValueError(f"version: expected {_VERSION}, got {state_dict['version']!r}")
+            last_epoch = as_count(state_dict["last_epoch"], least=-1)
+            self._metrics.restore(state_dict["metrics"])
+            self._observer.load_state_dict(state_dict["observer"])
+        except Exception as error:
+            self._forget()
+            self._messages.warn_once(f"camdebug starts afresh, its state in the checkpoint is unusable: {told(error)}.")
+            return
+        self._schedule.last_epoch = last_epoch
+        self._keeper.run_id = str(state_dict.get("run_id") or self._keeper.run_id)
+        self._reporter.load_state_dict(state_dict.get("dashboard"), state_dict.get("alerts"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what Lightning hangs on callbacks."""
+        return {k: v for k, v in vars(self).items() if k not in ("log", "log_dict")}
