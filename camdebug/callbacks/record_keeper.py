@@ -48,9 +48,11 @@ class RecordKeeper:
             last_epoch: the last one that the run remembers.
         """
         self._writer = None
-        if not self._messages.active or self._where is False or facts.is_a_trial(trainer):
+        if not self._messages.active or self._where is False:
             return
         with self._messages.harmless("opening the record"):
+            if facts.is_a_trial(trainer):
+                return
             folder = facts.run_folder(trainer) if self._where is True else Path(str(self._where))
             if folder is None:
                 self._messages.warn_once(

@@ -75,8 +75,6 @@ def test_a_wrong_argument_ends_the_fit_before_the_first_step(options, words):
         *(
             "unsupported_strategy",
             "names_of",
-            "run_folder",
-            "is_a_trial",
             "weights_seen",
             "TrainerPrecision",
             "logging_off",

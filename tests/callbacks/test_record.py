@@ -173,6 +173,14 @@ def test_a_folder_that_cannot_be_made_costs_the_record_alone(folder):
     assert "opening the record failed" in outcome.said[0]
 
 
+@pytest.mark.parametrize("broken", ["run_folder", "is_a_trial"])
+def test_a_trainer_that_cannot_say_where_its_logs_are_costs_the_record_alone(tmp_path, monkeypatch, broken):
+    monkeypatch.setattr(trainer_facts, broken, lambda fitted: 1 / 0)
+    said = fit(tmp_path, small(), epochs=1)
+    assert len(said) == 1
+    assert "opening the record failed (ZeroDivisionError" in said[0]
+
+
 def test_a_disk_that_is_full_for_a_while_costs_those_epochs_alone(tmp_path, monkeypatch):
     real, watching = disk.write_folder, monitor(record=tmp_path / "record")
 
