@@ -32,7 +32,11 @@ def room_kept(logger: Any) -> AbstractContextManager[Any]:  # noqa: ANN401
         return nullcontext()
     from camdebug.sinks import tensorboard
 
-    return tensorboard.room_kept(logger.experiment)
+    try:
+        writer = logger.experiment
+    except Exception:  # what is logged next will say so
+        return nullcontext()
+    return tensorboard.room_kept(writer)
 
 
 def _sink_for(logger: Any, prefix: str) -> Sink | None:  # noqa: ANN401 - any class may be a logger

@@ -105,12 +105,12 @@ def room_kept(writer: Any) -> Iterator[Any]:  # noqa: ANN401 - a SummaryWriter
 
 def _event_writer(writer: Any) -> Any:  # noqa: ANN401
     """What torch's writer writes with; ``None`` for other writers, and where TensorFlow keeps the file open itself."""
-    if not hasattr(writer, "_get_file_writer"):
+    try:
+        events = writer._get_file_writer().event_writer
+        known = [events._file_name, events._async_writer._writer, events._general_file_writer.fs_supports_append]
+    except Exception:  # another writer, or one that cannot be opened: what is logged next will say so
         return None
-    events = getattr(writer._get_file_writer(), "event_writer", None)
-    file = getattr(events, "_general_file_writer", None)
-    known = hasattr(events, "_file_name") and hasattr(getattr(events, "_async_writer", None), "_writer")
-    return events if known and hasattr(file, "fs_supports_append") else None
+    return events if known else None
 
 
 def _summary(pictures: Sequence[Picture]) -> Any:  # noqa: ANN401 - a protobuf message
