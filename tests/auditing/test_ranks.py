@@ -8,7 +8,7 @@ from audit_ranks import FAILING, FINE, model_of, options_of
 from launch import launch, logs
 from small_audit import bits, quick
 
-LIMIT = 120  # seconds
+LIMIT = 200  # seconds
 
 
 @pytest.fixture(scope="module")
