@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-MOST_VALUES = 50_000
-"""So many values are looked at, the nearest first, so that a list of a million paths costs no more than its copy."""
+MOST_VALUES = 10_000
+"""So many containers, tensors and objects are entered, the nearest first; numbers and texts do not count."""
 
 MOST_BYTES = 2**30
 """Of tensors and arrays in containers and objects so much is copied, the nearest first."""
@@ -63,19 +63,19 @@ def reachable(roots: Iterable[tuple[str, object]], seen: set[int]) -> Iterator[t
         roots: names and values to start from.
         seen: ``id`` of what is to be passed over; whatever is found is added.
     """
-    waiting, room = deque(roots), MOST_BYTES
+    waiting, room = deque((name, value) for name, value in roots if type(value) not in _ATOMS), MOST_BYTES
     for _ in range(MOST_VALUES):
         if not waiting:
             return
         name, value = waiting.popleft()
-        if type(value) in _ATOMS or id(value) in seen or isinstance(value, nn.Parameter):
+        if id(value) in seen or isinstance(value, nn.Parameter):
             continue
         if (size := _bytes_of(value)) > room:
             continue
         seen.add(id(value))
         room -= size
         yield name, value
-        waiting.extend((name, inner) for inner in _inside(value))
+        waiting.extend((name, inner) for inner in _inside(value) if type(inner) not in _ATOMS)
 
 
 def keeper_of(name: str, value: object) -> Keeper | None:
