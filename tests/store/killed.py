@@ -251,7 +251,7 @@ def main(folder, scenarios):
         "resumed, all calls": lambda at: kill_at_every_call(at, resumed_run, start, calls=CALLS),
         "plain": lambda at: kill_at_every_call(at, new_run, None, plain=True),
         "random": lambda at: kill_at_random(at, 6),
-        "random long": lambda at: kill_at_random(at, 400),
+        "random long": lambda at: kill_at_random(at, 150),
         "full disk": full_disk,
         "race": lambda at: [race(at / f"{n}" / "record", ["a", "b", "c"]) for n in range(6)],
         "race of one run": lambda at: [race(at / f"{n}" / "record", ["a", "a"]) for n in range(6)],
