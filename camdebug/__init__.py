@@ -10,6 +10,7 @@ The data flows one way::
 * ``camdebug.background``: the same objects on swapped backgrounds; what changes is owed to the background.
 * ``camdebug.verdict``: what may be said about a class, in words, with error control over the whole run.
 * :class:`CAMMonitor` (``camdebug.callbacks``): the Lightning callback that schedules all this.
+* :func:`load_record` (``camdebug.store``): what a run has left on disk.
 * :func:`audit` (``camdebug.auditing``): the same questions to a trained model, once, over a whole dataset.
 
 Nothing heavy is imported before it is used.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from camdebug.probe.probe_set import ProbeSet as ProbeSet
     from camdebug.records import Heatmaps as Heatmaps
     from camdebug.records import Level as Level
+    from camdebug.store.reader import load_record as load_record
     from camdebug.verdict.alerts import Alert as Alert
 
 __version__ = "0.1.0"
@@ -37,10 +39,21 @@ _HOME = {
     "ProbeSet": "camdebug.probe.probe_set",
     "audit": "camdebug.auditing.audit",
     "compute_cams": "camdebug.cam.engine",
+    "load_record": "camdebug.store.reader",
     "localisation_scores": "camdebug.measures.localisation",
 }
 
-__all__ = ["Alert", "CAMMonitor", "Heatmaps", "Level", "ProbeSet", "audit", "compute_cams", "localisation_scores"]
+__all__ = [
+    "Alert",
+    "CAMMonitor",
+    "Heatmaps",
+    "Level",
+    "ProbeSet",
+    "audit",
+    "compute_cams",
+    "load_record",
+    "localisation_scores",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -217,16 +217,19 @@ pairs = torch.utils.data.TensorDataset(val_with_boxes.images[:64], val_with_boxe
 datamodule = pl.LightningDataModule.from_datasets(pairs, pairs, batch_size=32)
 model = DigitClassifier()
 {snippet}
+assert (record.epochs, record.status, len(rows)) == (tuple(range(20)), "completed", 20 * len(probes))
+assert len(report.classes) == 5
 found = {{"epochs": trainer.current_epoch, **{{k: float(v) for k, v in trainer.callback_metrics.items()}}}}
 open("found.json", "w", encoding="utf-8").write(json.dumps(found))
 """
 
 
-def test_the_snippet_runs_as_it_stands(tmp_path):
+def test_the_snippets_run_as_they_stand(tmp_path):
     """In a process and a W&B service of its own: W&B resolves its folder against the one where its service began."""
     script = tmp_path / "snippet.py"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    script.write_text(_AROUND_THE_SNIPPET.format(snippet=_blocks("python")[0]), encoding="utf-8")
+    snippets = "\n".join(_blocks("python"))
+    script.write_text(_AROUND_THE_SNIPPET.format(snippet=snippets), encoding="utf-8")
     result = subprocess.run(
         [sys.executable, script.name],
         cwd=tmp_path,
@@ -242,6 +245,7 @@ def test_the_snippet_runs_as_it_stands(tmp_path):
         assert math.isfinite(metrics[f"camdebug/{key}"])
     assert list(tmp_path.glob("logs/**/events.out.tfevents.*"))
     assert list(tmp_path.glob("wandb/**/run-*.wandb"))
+    assert json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))["classes"]
 
 
 def test_the_example_runs(tmp_path, monkeypatch):

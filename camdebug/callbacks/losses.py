@@ -38,6 +38,10 @@ class Losses:
     def __iter__(self) -> Iterator[Loss]:
         return iter(self._found.values())
 
+    def heard(self) -> None:
+        """People have heard the sum."""
+        self._untold.clear()
+
     def in_sum(self, *, looks: int) -> str:
         """All kinds of loss that there was more of than was reported at once; empty without any.
 

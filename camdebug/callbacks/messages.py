@@ -115,12 +115,13 @@ class Messenger:
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        """All that was lost since the last sum."""
+        """All that the run has lost so far."""
         return tuple(self._losses)
 
     def closing_words(self) -> None:
         """Sum up what was lost and why, once a run, if there is more than was reported already."""
-        in_sum, self._losses = self._losses.in_sum(looks=self.looks), Losses()
+        in_sum = self._losses.in_sum(looks=self.looks)
+        self._losses.heard()
         if in_sum:
             self.warn(f"camdebug, in sum: {in_sum}.")
 

@@ -13,7 +13,7 @@ from camdebug.callbacks.schedule import Schedule
 from camdebug.callbacks.stopper import Stopper
 from camdebug.observe import Observer
 from camdebug.records import EpochRecord
-from camdebug.records.state import as_count
+from camdebug.records.state import as_count, as_run_id
 
 _VERSION = 1
 
@@ -69,6 +69,7 @@ class MonitorState:
             if state_dict["version"] != _VERSION:
                 raise ValueError(f"version: expected {_VERSION}, got {state_dict['version']!r}")
             last_epoch = as_count(state_dict["last_epoch"], least=-1)
+            run_id = as_run_id(state_dict.get("run_id"))
             self._metrics.restore(state_dict["metrics"])
             self._observer.load_state_dict(state_dict["observer"])
         except Exception as error:
@@ -76,7 +77,7 @@ class MonitorState:
             self._messages.warn_once(f"camdebug starts afresh, its state in the checkpoint is unusable: {told(error)}.")
             return
         self._schedule.last_epoch = last_epoch
-        self._keeper.run_id = str(state_dict.get("run_id") or self._keeper.run_id)
+        self._keeper.run_id = run_id or self._keeper.run_id
         self._reporter.load_state_dict(state_dict.get("dashboard"), state_dict.get("alerts"))
 
     def __getstate__(self) -> dict[str, Any]:

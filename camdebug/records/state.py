@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 _MOST = 2**53
 """Up to here every whole number is also a float, so no arithmetic on it can overflow."""
@@ -28,6 +29,19 @@ def as_number(value: object) -> float:
     if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _MOST:  # type: ignore[arg-type]
         raise ValueError(f"state: expected a finite number, got {value!r:.40}")
     return float(value)  # type: ignore[arg-type]
+
+
+def as_run_id(value: object) -> str | None:
+    """The id of a run, 32 digits of base 16; ``None`` in states that are older than ids.
+
+    Raises:
+        ValueError: when it is anything else.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
+        raise ValueError(f"state: expected the id of a run, got {value!r:.40}")
+    return value
 
 
 def as_flag(value: object) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
-from small_training import Module, monitor, probes, seed, train_loader, trainer, val_loader
+from small_training import Module, lost_epochs, monitor, probes, seed, train_loader, trainer, val_loader
 
 RANK = int(os.environ.get("LOCAL_RANK", "0"))
 BATCH, CHUNK = 8, 3  # a look has smaller ones than the training
@@ -71,7 +71,7 @@ def train(what, *, watched):
         ended = type(error).__name__
     weights = hashlib.sha256(b"".join(v.numpy().tobytes() for v in model.state_dict().values())).hexdigest()
     epochs = fitted.fit_loop.epoch_progress.current.completed
-    return {"ended": ended, "epochs": epochs, "weights": weights, "lost": ours._messages._lost}
+    return {"ended": ended, "epochs": epochs, "weights": weights, "lost": lost_epochs(ours)}
 
 
 def agree_on_port(path):

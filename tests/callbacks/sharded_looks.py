@@ -20,6 +20,7 @@ from small_training import (
     differences,
     everything_of,
     hooks_on,
+    lost_epochs,
     monitor,
     probes,
     seed,
@@ -194,7 +195,7 @@ def go_through(name, case, rank):
         "inside": watching.inside,
         "differences": differences(without, under_watch),
         "metrics": metrics,
-        "lost": watching.monitor._messages._lost,
+        "lost": lost_epochs(watching.monitor),
     }
 
 

@@ -21,6 +21,7 @@ from small_training import (
     Pictures,
     differences,
     everything_of,
+    lost_epochs,
     monitor,
     probes,
     seed,
@@ -106,7 +107,7 @@ class Watching:
         try:
             record = Observer.look(observer, model, precision, peers=peers, **options)
             shared = len(counted)
-            alone._chunk_size = observer._chunk_size  # halved if any rank ran out of memory
+            alone.chunk_size = observer.chunk_size  # halved if any rank ran out of memory
             again = Observer.look(alone, model, precision, peers=ALONE, **options)
         finally:
             handle.remove()
@@ -206,10 +207,10 @@ def go_through(case, rank):
         "decided": watching.decided,
         "looks": watching.looks,
         "expected": case.get("epochs", EPOCHS),
-        "chunk_size": watching.monitor._observer._chunk_size,
+        "chunk_size": watching.monitor._observer.chunk_size,
         "differences": differences(without, under_watch),
         "metrics": metrics,
-        "lost": watching.monitor._messages._lost,
+        "lost": lost_epochs(watching.monitor),
     }
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from camdebug.callbacks.cam_monitor import CAMMonitor
+from camdebug.callbacks.losses import LOOKS
 from camdebug.callbacks.messages import CamdebugWarning
 from camdebug.callbacks.trainer_facts import callback_bases
 from camdebug.probe.probe_set import ProbeSet
@@ -305,6 +306,11 @@ def same_state(one, other):
 def looks_taken(state):
     """How many looks the verdicts in a monitor's state are made of."""
     return state["observer"]["judge"]["screening"][1]
+
+
+def lost_epochs(watched):
+    """Epochs of the looks that a monitor has lost."""
+    return [epoch for loss in watched._messages.losses if loss.what == LOOKS for epoch in loss.epochs]
 
 
 def hooks_on(model):

@@ -216,7 +216,15 @@ def test_the_callable_is_no_part_of_a_checkpoint():
     )
     assert len(outcome.said) == 1
     assert watching.state_dict()["alerts"] == {"told": {0: {"highest": "watch", "repeats": 0}}}
-    assert set(watching.state_dict()) == {"version", "last_epoch", "metrics", "observer", "dashboard", "alerts"}
+    assert set(watching.state_dict()) == {
+        "version",
+        "last_epoch",
+        "metrics",
+        "observer",
+        "dashboard",
+        "alerts",
+        "run_id",
+    }
 
 
 def test_a_function_of_a_module_follows_a_pickled_monitor():

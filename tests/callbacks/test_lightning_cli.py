@@ -7,6 +7,7 @@ import inspect
 import sys
 import textwrap
 from importlib import import_module
+from pathlib import Path
 
 import cli_parts
 import pytest
@@ -26,19 +27,13 @@ from staging import staged
 
 from camdebug import CAMMonitor, Level
 
-README_EXAMPLE = """
-    trainer:
-      callbacks:
-        - class_path: camdebug.CAMMonitor
-          init_args:
-            probes:
-              class_path: camdebug.ProbeSet.from_dataset
-              init_args:
-                dataset:
-                  class_path: cli_parts.ValidationWithBoxes
-                per_class: 20
-            every_n_epochs: 2
-"""
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README_EXAMPLE = (
+    README.partition("```yaml\n")[2]
+    .partition("```")[0]
+    .replace("mydata.", "cli_parts.")
+    .replace("per_class: 40", "per_class: 20")
+)
 QUIET = """
     seed_everything: 1
     trainer:

@@ -1,0 +1,180 @@
+"""What is proven, refused and untested of "training is not harmed", as a table made from the names of the tests.
+
+``python -m tests.harmless`` writes it into the README; a test holds the README to it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+BEGIN, END = "<!-- made by python -m tests.harmless -->", "<!-- end -->"
+PATHS = ("tests/callbacks", "tests/store", "tests/cam/test_borrow.py")
+BITS = "test_bit_identity.py::test_a_training_ends_with_the_same_bits"
+PROVEN, REFUSED, UNTESTED = "proven", "refused, by one message", "untested"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: the tests whose node id the pattern is found in, unless an earlier row has them.
+
+    ``cases``: the cases of its tests have names for people.
+    """
+
+    status: str
+    what: str
+    pattern: str
+    cases: bool = False
+
+
+CONTROL = (
+    r"test_identity_guards|::test_(without|if)_\w*(would|differ|lost|end_the_training|active|changed|mix|fails|leaves)"
+)
+ROWS = (
+    Row(PROVEN, "each guard is needed: what goes wrong without it", CONTROL),
+    Row(REFUSED, "strategies", r"test_unsupported_strategies|test_sharded.*refused|same_bits_on.*(a part is|tensor_p)"),
+    Row(REFUSED, "models", r"(lazy|torchscript|no_module)_.*refused|cannot_be_explained|lending|layer_is_searched"),
+    Row(REFUSED, "arguments", r"wrong_argument|refused_by_name|refused_before|is_refused_by"),
+    Row(PROVEN, "the same bits", re.escape(BITS)),
+    Row(PROVEN, "DDP, two and three processes", r"test_(shared_looks|two_ranks|ranks|parting_ranks)\.py", cases=True),
+    Row(PROVEN, "FSDP2, two and three processes", r"test_sharded_looks", cases=True),
+    Row(PROVEN, "faults in the model", r"test_faults_in_(the_model|strange)", cases=True),
+    Row(PROVEN, "memory that runs out", r"test_faults_in_memory", cases=True),
+    Row(PROVEN, "faults in loggers", r"test_faults_in_loggers", cases=True),
+    Row(PROVEN, "full disks, lost folders", r"test_faults_on_disk|test_full_disk|test_record.*(disk|cannot)"),
+    Row(PROVEN, "kills at every moment of a write", r"test_killed|test_record.*killed"),
+    Row(PROVEN, "interrupts", r"test_interrupts", cases=True),
+    Row(PROVEN, "states of checkpoints", r"test_states_of_any_kind|test_resume", cases=True),
+    Row(PROVEN, "unknown Trainers, and faults of our own", r"test_faults_in_the_trainer", cases=True),
+    Row(PROVEN, "whose a record is, and damage to it", r"test_record|store/test_(folders|damage|hostile)"),
+    Row(PROVEN, "hostile names; nothing that is loaded runs", r"test_hostile_names|test_nothing_loaded_runs"),
+    Row(PROVEN, "packages, versions, LightningCLI", r"test_(packages|lightning_cli|configure_callbacks|versions)"),
+    Row(PROVEN, "two monitors", r"test_two_monitors"),
+    Row(PROVEN, "time", r"test_overhead"),
+)
+NOT_TRIED = (
+    "anything on a GPU, NCCL among it",
+    "FSDP1 and DeepSpeed beyond their refusal, FSDP2 with tensor parallelism, offloading or hybrid sharding",
+    "XLA and other accelerators",
+    "Windows and macOS",
+    "TransformerEngine and bitsandbytes precision",
+    "W&B with a server",
+    "tensorboardX on a full disk",
+)
+
+
+@cache
+def collected() -> list[str]:
+    """Node ids of all tests that the table is made from, slow ones included."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "", "-p", "no:cacheprovider", *PATHS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    if done.returncode:
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
+    return [line for line in done.stdout.splitlines() if "::" in line]
+
+
+def sentence_of(node: str) -> str:
+    """The name of a test as a sentence.
+
+    >>> sentence_of("tests/a.py::test_bits_are_the_same[two optimisers]")
+    'bits are the same'
+    """
+    return re.sub(r"^test_", "", node.partition("[")[0].rpartition("::")[2]).replace("_", " ")
+
+
+def case_of(node: str) -> str:
+    """The words of a test's case, without numbers and switches; empty when it has none for people.
+
+    >>> case_of("tests/a.py::test_a_model_that_fails[HookFails-False]"), case_of("tests/a.py::test_it[2-uneven data]")
+    ('hook fails', 'uneven data')
+    >>> case_of("tests/a.py::test_it[rank 1: ValueError-None]"), case_of("tests/a.py::test_it[options1]")
+    ('', '')
+    """
+    parts = node.partition("[")[2].removesuffix("]").split("-")
+    words = [part for part in parts if not re.fullmatch(r"True|False|None|said\d|\d*|[a-z]+\d+", part)]
+    if len(words) != 1 or re.search(r"[:<]", words[0]):
+        return ""
+    is_class = re.fullmatch(r"[A-Z]\w*[a-z]", words[0]) and not words[0].endswith("Error")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words[0]).lower() if is_class else words[0].replace("_", " ")
+
+
+def told(nodes: Iterable[str], *, cases: bool) -> str:
+    """The sentences of tests, each once, and with ``cases`` what they were tried with behind them."""
+    found: dict[str, dict[str, None]] = {}
+    for node in nodes:
+        case = case_of(node) if cases else ""
+        found.setdefault(sentence_of(node), {}).update({case: None} if case else {})
+    return " · ".join(sentence + (f" ({', '.join(names)})" if names else "") for sentence, names in found.items())
+
+
+def by_row(nodes: Iterable[str]) -> dict[Row, list[str]]:
+    """The tests of each row."""
+    found: dict[Row, list[str]] = {row: [] for row in ROWS}
+    for node in nodes:
+        row = next((r for r in ROWS if re.search(r.pattern, node)), None)
+        if row is not None:
+            found[row].append(node)
+    return found
+
+
+def table(nodes: Iterable[str], groups: Mapping[str, Iterable[str]]) -> str:
+    """The table in Markdown.
+
+    Args:
+        nodes: ids of the tests.
+        groups: names of the configurations whose bits are compared, by group.
+    """
+    found = by_row(nodes)
+    rows = []
+    for status in (PROVEN, REFUSED):
+        for row in (r for r in ROWS if r.status == status):
+            if BITS in row.pattern.replace("\\", ""):
+                names = {group: list(members) for group, members in groups.items()}
+                rows += [(status, f"the same bits: {g}", str(len(n)), " · ".join(n)) for g, n in names.items()]
+            else:
+                rows.append((status, row.what, str(len(found[row])), told(found[row], cases=row.cases)))
+    rows += [(UNTESTED, what, "", "") for what in NOT_TRIED]
+    lines = ["| | | tests | |", "| --- | --- | --- | --- |"]
+    lines += [f"| {' | '.join(_cell(part) for part in row)} |" for row in rows]
+    proven, refused = (sum(int(row[2]) for row in rows if row[0] == s) for s in (PROVEN, REFUSED))
+    kinds = sum(len(list(members)) for members in groups.values())
+    summary = (
+        f"{proven} tests of what is proven ({kinds} kinds of training among them), {refused} of what is refused, and "
+        "what is untested"
+    )
+    return "\n".join(["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"])
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"([|<>*_`\[\]\\])", r"\\\1", "".join(c for c in text if c.isprintable()))
+
+
+@cache
+def current() -> str:
+    """The table as it should stand in the README."""
+    sys.path.insert(0, str(ROOT / "tests" / "callbacks"))
+    from identity_cases import GROUPS
+
+    return table(collected(), GROUPS)
+
+
+def in_readme(text: str) -> str:
+    """The table as it stands in this text of the README."""
+    return text.partition(BEGIN)[2].partition(END)[0].strip()
+
+
+def main() -> None:
+    text = README.read_text(encoding="utf-8")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    README.write_text(f"{before}{BEGIN}\n{current()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The README's table of what is proven is the one that the tests make."""
+
+import doctest
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = str(Path(__file__).parent.parent)
+if _ROOT not in sys.path:
+    sys.path.insert(0, _ROOT)
+
+from tests import harmless  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def made():
+    return harmless.current()
+
+
+def test_the_readme_has_the_table_that_the_tests_make(made):
+    text = harmless.README.read_text(encoding="utf-8")
+    assert harmless.in_readme(text) == made, "run: python -m tests.harmless"
+
+
+def test_the_table_has_enough_of_everything(made):
+    from identity_cases import CASES
+
+    rows = harmless.by_row(harmless.collected())
+    faults = [row for row in rows if "faults" in row.what or "memory" in row.what or "interrupts" in row.what]
+    assert len(CASES) >= 40
+    assert sum(len(rows[row]) for row in faults) >= 25
+    assert all(rows.values()), [row.what for row, nodes in rows.items() if not nodes]
+    assert all(f"untested | {what}" in made for what in harmless.NOT_TRIED)
+
+
+def test_names_become_sentences():
+    assert doctest.testmod(harmless).failed == 0
