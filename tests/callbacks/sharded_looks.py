@@ -11,8 +11,8 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import ModelParallelStrategy
 from shared_looks import unlike
 from small_training import (
     Memory,
@@ -173,7 +173,12 @@ def train(callbacks, case):
     seed(1)
     model, memory = case.get("model", Sharded)(**{k: case[k] for k in case.keys() & OF_FULLY_SHARD}), Memory()
     mesh = dict(zip(("data_parallel_size", "tensor_parallel_size"), case.get("mesh", (RANKS, 1)), strict=True))
-    options = {"max_epochs": 2, "devices": RANKS, "strategy": ModelParallelStrategy(**mesh), **case.get("trainer", {})}
+    options = {
+        "max_epochs": 2,
+        "devices": RANKS,
+        "strategy": pl.strategies.ModelParallelStrategy(**mesh),
+        **case.get("trainer", {}),
+    }
     fitted = trainer(callbacks=callbacks, logger=memory, **options)
     fitted.fit(model, train_loader(), val_loader() if case.get("validation", True) else None)
     state = everything_of(model, fitted, memory) | {"hooks": hooks_on(model)}

@@ -13,7 +13,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import torch
-from pytorch_lightning.callbacks.weight_averaging import EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
 from small_training import (
     CLASSES,
@@ -161,7 +160,11 @@ def spoil(watched, what, rank):
 
 
 def averaging(case):
-    return [EMAWeightAveraging(decay=0.9)] if case.get("average") else []
+    if not case.get("average"):
+        return []
+    from pytorch_lightning.callbacks.weight_averaging import EMAWeightAveraging  # not before 2.6
+
+    return [EMAWeightAveraging(decay=0.9)]
 
 
 def train(callbacks, case):
