@@ -12,7 +12,7 @@ from torch import nn
 from camdebug.callbacks import arguments, opening
 from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.looker import Looker, peers_of
-from camdebug.callbacks.messages import Messenger, told
+from camdebug.callbacks.messages import Messenger
 from camdebug.callbacks.metric_log import MetricLog
 from camdebug.callbacks.monitor_state import MonitorState
 from camdebug.callbacks.overhead import Overhead
@@ -25,6 +25,7 @@ from camdebug.observe import Observer
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
 from camdebug.verdict.alerts import Alert
+from camdebug.wording import told
 
 
 class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
@@ -154,11 +155,13 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
         with self._messages.harmless("starting"):
             names = facts.names_of(trainer, CAMMonitor)
         arguments.check_own_name(self.name, names)
+        unsupported: str | None = "its strategy cannot be told"
         with self._messages.harmless("starting"):
             self._messages.active = bool(trainer.is_global_zero)
-            if (unsupported := facts.unsupported_strategy(trainer)) is not None:
-                self._messages.off(unsupported)
-                return
+            unsupported = facts.unsupported_strategy(trainer)
+        if unsupported is not None:
+            self._messages.off(unsupported)
+            return
         with self._messages.harmless("starting"):
             if not self._schedule.same_start(peers_of(trainer)):
                 self._forget()

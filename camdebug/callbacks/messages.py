@@ -11,8 +11,7 @@ from pathlib import Path
 
 from camdebug.callbacks.losses import LOOKS, Losses
 from camdebug.records import Loss
-from camdebug.wording import Failure, visible
-from camdebug.wording import told as told
+from camdebug.wording import Failure, told, visible
 
 
 class CamdebugWarning(UserWarning):

@@ -111,9 +111,10 @@ class MetricLog:
             self._send(trainer, {**values, "epoch": trainer.current_epoch}, in_train_hook=in_train_hook)
 
     def _send(self, trainer: facts.Trainer, row: dict[str, float], *, in_train_hook: bool) -> None:
-        """A row of our own to each logger: one that raises for what Lightning hands it ends the training."""
-        if not self._messages.active:
-            return
+        """A row of our own to each logger: one that raises for what Lightning hands it ends the training.
+
+        In all processes, as Lightning does: a logger may ask the others.
+        """
         step = facts.logger_step(trainer, in_train_hook=in_train_hook)
         for logger in trainer.loggers:
             doing = f"logging metrics to {type(logger).__name__}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from camdebug.callbacks.looker import Looker
-from camdebug.callbacks.messages import Messenger, told
+from camdebug.callbacks.messages import Messenger
 from camdebug.callbacks.metric_log import MetricLog
 from camdebug.callbacks.record_keeper import RecordKeeper
 from camdebug.callbacks.reporter import Reporter
@@ -14,6 +14,7 @@ from camdebug.callbacks.stopper import Stopper
 from camdebug.observe import Observer
 from camdebug.records import EpochRecord
 from camdebug.records.state import as_count, as_run_id
+from camdebug.wording import told
 
 _VERSION = 1
 

@@ -6,8 +6,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from camdebug.callbacks.messages import told
 from camdebug.verdict.alerts import Alert
+from camdebug.wording import told
 
 
 class OnAlert:

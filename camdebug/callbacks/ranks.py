@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from camdebug.callbacks.messages import told
+from camdebug.wording import told
 
 _Piece = TypeVar("_Piece")
 

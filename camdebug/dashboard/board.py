@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from camdebug.dashboard.class_maps import ClassMaps
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
+from camdebug.records.state import as_count, as_number
 from camdebug.render.colour import density
 from camdebug.render.film import Film, Shot
 from camdebug.render.filmstrip import draw_filmstrip
@@ -129,9 +130,9 @@ class Dashboard:
             found = state.get(name) if isinstance(state, Mapping) else None
             if type(found) is not type(value) or found != value:
                 raise ValueError(f"dashboard state: expected the {name} of this run, found another")
-        looks, scale = state.get("looks"), state.get("cue_scale")
-        if not isinstance(looks, int) or not isinstance(scale, float) or not 0 <= scale < float("inf") or looks < 0:
-            raise ValueError(f"dashboard state: expected looks and cue_scale, got {looks!r} and {scale!r}")
+        looks, scale = as_count(state.get("looks")), as_number(state.get("cue_scale"))
+        if scale < 0:
+            raise ValueError(f"dashboard state: expected a cue_scale of 0 or more, got {scale!r}")
         self._film.load_state_dict(state.get("film"))
         self._looks, self._class_maps.scale = looks, scale
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from camdebug.sinks.base import Picture, inert, jpeg, safe_markdown
@@ -60,16 +61,18 @@ class TensorBoardSink:
 
 
 class _AtOnce:
-    """Stands in for the thread of a writer: what is written here fails here."""
+    """Stands in for the thread of a writer: what is written here fails here. Others may write at the same time."""
 
     def __init__(self, records: Any) -> None:  # noqa: ANN401 - a RecordWriter
-        self._records = records
+        self._records, self._lock = records, Lock()
 
     def write(self, event: bytes) -> None:
-        self._records.write(event)
+        with self._lock:
+            self._records.write(event)
 
     def flush(self) -> None:
-        self._records.flush()
+        with self._lock:
+            self._records.flush()
 
 
 @contextmanager
@@ -104,13 +107,13 @@ def room_kept(writer: Any) -> Iterator[Any]:  # noqa: ANN401 - a SummaryWriter
 
 
 def _event_writer(writer: Any) -> Any:  # noqa: ANN401
-    """What torch's writer writes with; ``None`` for other writers, and where TensorFlow keeps the file open itself."""
+    """What torch's writer writes with; ``None`` for other writers, and for files that cannot be appended to."""
     try:
         events = writer._get_file_writer().event_writer
-        known = [events._file_name, events._async_writer._writer, events._general_file_writer.fs_supports_append]
+        known = events._file_name and events._async_writer._writer
+        return events if known and events._general_file_writer.fs_supports_append else None
     except Exception:  # another writer, or one that cannot be opened: what is logged next will say so
         return None
-    return events if known else None
 
 
 def _summary(pictures: Sequence[Picture]) -> Any:  # noqa: ANN401 - a protobuf message

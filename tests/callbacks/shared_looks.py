@@ -49,6 +49,7 @@ CASES = {
     "rank 1 loses its second look": {"lost": 1},
     "rank 1 runs out of memory": {"model": "greedy", "epochs": 1},
     "the model communicates in its forward": {"model": "talks", "chunk_size": 32},
+    "a logger communicates": {"logger": "talks", "chunk_size": 32, "epochs": 1},
     "rank 1 finds no look due": {"spoil": "due"},
     "rank 1 starts elsewhere": {"spoil": "start"},
 }
@@ -159,6 +160,14 @@ def spoil(watched, what, rank):
         watched.setup = setup
 
 
+class TalkingLogger(MemoryLogger):
+    """Hangs where one process alone hands it a row."""
+
+    def log_metrics(self, metrics, step=None):
+        torch.distributed.all_reduce(torch.zeros(1))
+        super().log_metrics(metrics, step)
+
+
 def averaging(case):
     if not case.get("average"):
         return []
@@ -169,7 +178,7 @@ def averaging(case):
 
 def train(callbacks, case):
     seed(1)
-    model, memory = MODELS.get(case.get("model"), Module)(), MemoryLogger()
+    model, memory = MODELS.get(case.get("model"), Module)(), (TalkingLogger if "logger" in case else MemoryLogger)()
     ranks, surroundings = int(os.environ["RANKS"]), copy.deepcopy(case.get("trainer", {}))
     options = {"max_epochs": case.get("epochs", EPOCHS), "devices": ranks, "strategy": "ddp", **surroundings}
     fitted = trainer(callbacks=callbacks + averaging(case), logger=memory, **options)

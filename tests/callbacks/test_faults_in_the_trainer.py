@@ -73,7 +73,6 @@ def test_a_wrong_argument_ends_the_fit_before_the_first_step(options, words):
     [
         *("is_fitting", "is_last_validation", "is_last_epoch", "looks_left", "logger_step", "monitored_names"),
         *(
-            "unsupported_strategy",
             "names_of",
             "weights_seen",
             "TrainerPrecision",
@@ -87,6 +86,15 @@ def test_a_trainer_that_answers_in_an_unknown_way_is_trained_all_the_same(monkey
     outcome = run(case_of(), watch(every_n_epochs=2))
     assert outcome.said
     assert all(f"no {broken}" in text for text in outcome.said)
+    assert differences(undisturbed().state, outcome.state) == []
+
+
+def test_a_strategy_that_cannot_be_told_switches_the_monitor_off(monkeypatch):
+    monkeypatch.setattr(trainer_facts, "unsupported_strategy", raising(KeyError("tensor_parallel")))
+    watching = watch()
+    outcome = run(case_of(), watching)
+    assert watching.last_record is None
+    assert any("camdebug is off in this run: its strategy cannot be told" in text for text in outcome.said)
     assert differences(undisturbed().state, outcome.state) == []
 
 

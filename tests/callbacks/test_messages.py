@@ -7,7 +7,8 @@ from io import BytesIO, StringIO, TextIOWrapper
 import pytest
 from small_training import ours
 
-from camdebug.callbacks.messages import CamdebugWarning, Messenger, ShortcutWarning, told
+from camdebug.callbacks.messages import CamdebugWarning, Messenger, ShortcutWarning
+from camdebug.wording import told
 
 
 class WordlessError(Exception):
