@@ -1,6 +1,7 @@
-"""What is proven, refused and untested of "training is not harmed", as a table made from the names of the tests.
+"""What is proven, refused and untested of "training is not harmed", as tables made from the names of the tests.
 
-``python -m tests.harmless`` writes it into the README; a test holds the README to it.
+``python -m tests.harmless`` writes the short one into the README and the one with all names into ``HARMLESS.md``; a
+test holds both to it.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+README, NAMES = ROOT / "README.md", ROOT / "tests" / "HARMLESS.md"
 BEGIN, END = "<!-- made by python -m tests.harmless -->", "<!-- end -->"
 PATHS = ("tests/callbacks", "tests/store", "tests/cam/test_borrow.py")
 BITS = "test_bit_identity.py::test_a_training_ends_with_the_same_bits"
@@ -34,15 +35,18 @@ class Row:
     cases: bool = False
 
 
-CONTROL = (
-    r"test_identity_guards|::test_(without|if)_\w*(would|differ|lost|end_the_training|active|changed|mix|fails|leaves)"
-)
+SAME_BITS = Row(PROVEN, "the same bits", re.escape(BITS))
+CONTROL = r"test_identity_guards|::test_(without|if)_(?!a_limit)\w*(would|differ|lost|end_the_training|active|changed|mix|fails|leaves)"
 ROWS = (
     Row(PROVEN, "each guard is needed: what goes wrong without it", CONTROL),
-    Row(REFUSED, "strategies", r"test_unsupported_strategies|test_sharded.*refused|same_bits_on.*(a part is|tensor_p)"),
+    Row(
+        REFUSED,
+        "strategies",
+        r"test_unsupported_strategies(?!.*not_refused)|test_sharded.*refused|same_bits_on.*(a part is|tensor_p)",
+    ),
     Row(REFUSED, "models", r"(lazy|torchscript|no_module)_.*refused|cannot_be_explained|lending|layer_is_searched"),
     Row(REFUSED, "arguments", r"wrong_argument|refused_by_name|refused_before|is_refused_by"),
-    Row(PROVEN, "the same bits", re.escape(BITS)),
+    SAME_BITS,
     Row(PROVEN, "DDP, two and three processes", r"test_(shared_looks|two_ranks|ranks|parting_ranks)\.py", cases=True),
     Row(PROVEN, "FSDP2, two and three processes", r"test_sharded_looks", cases=True),
     Row(PROVEN, "faults in the model", r"test_faults_in_(the_model|strange)", cases=True),
@@ -70,14 +74,33 @@ NOT_TRIED = (
 )
 
 
+@dataclass(frozen=True)
+class Test:
+    """A test by its node id. ``slow``: it is run with ``pytest -m slow`` alone."""
+
+    node: str
+    slow: bool = False
+
+
+_COLLECT = """
+import sys, pytest
+class Tell:
+    def pytest_collection_modifyitems(self, items):
+        for item in items:
+            print("TEST", item.nodeid, int(item.get_closest_marker("slow") is not None), sep="\\t")
+sys.exit(pytest.main(["--collect-only", "-qq", "-m", "", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[Tell()]))
+"""
+
+
 @cache
-def collected() -> list[str]:
-    """Node ids of all tests that the table is made from, slow ones included."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "", "-p", "no:cacheprovider", *PATHS]
+def collected() -> tuple[Test, ...]:
+    """All tests that the tables are made from, slow ones included."""
+    command = [sys.executable, "-c", _COLLECT, *PATHS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     if done.returncode:
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    return [line for line in done.stdout.splitlines() if "::" in line]
+    found = [line.split("\t") for line in done.stdout.splitlines() if line.startswith("TEST\t")]
+    return tuple(Test(node, bool(int(slow))) for _, node, slow in found)
 
 
 def sentence_of(node: str) -> str:
@@ -114,55 +137,81 @@ def told(nodes: Iterable[str], *, cases: bool) -> str:
     return " · ".join(sentence + (f" ({', '.join(names)})" if names else "") for sentence, names in found.items())
 
 
-def by_row(nodes: Iterable[str]) -> dict[Row, list[str]]:
+@dataclass(frozen=True)
+class Line:
+    """A row that is filled in: how many tests there are, how many of them slow, and their names."""
+
+    status: str
+    what: str
+    tests: int
+    slow: int
+    names: str
+
+
+def by_row(tests: Iterable[Test]) -> dict[Row, list[Test]]:
     """The tests of each row."""
-    found: dict[Row, list[str]] = {row: [] for row in ROWS}
-    for node in nodes:
-        row = next((r for r in ROWS if re.search(r.pattern, node)), None)
+    found: dict[Row, list[Test]] = {row: [] for row in ROWS}
+    for test in tests:
+        row = next((r for r in ROWS if re.search(r.pattern, test.node)), None)
         if row is not None:
-            found[row].append(node)
+            found[row].append(test)
     return found
 
 
-def table(nodes: Iterable[str], groups: Mapping[str, Iterable[str]]) -> str:
-    """The table in Markdown.
+def lines_of(tests: Iterable[Test], groups: Mapping[str, Iterable[str]]) -> list[Line]:
+    """What is proven, then what is refused.
 
     Args:
-        nodes: ids of the tests.
+        tests: all of them.
         groups: names of the configurations whose bits are compared, by group.
     """
-    found = by_row(nodes)
-    rows = []
-    for status in (PROVEN, REFUSED):
-        for row in (r for r in ROWS if r.status == status):
-            if BITS in row.pattern.replace("\\", ""):
-                names = {group: list(members) for group, members in groups.items()}
-                rows += [(status, f"the same bits: {g}", str(len(n)), " · ".join(n)) for g, n in names.items()]
-            else:
-                rows.append((status, row.what, str(len(found[row])), told(found[row], cases=row.cases)))
-    rows += [(UNTESTED, what, "", "") for what in NOT_TRIED]
-    lines = ["| | | tests | |", "| --- | --- | --- | --- |"]
-    lines += [f"| {' | '.join(_cell(part) for part in row)} |" for row in rows]
-    proven, refused = (sum(int(row[2]) for row in rows if row[0] == s) for s in (PROVEN, REFUSED))
-    kinds = sum(len(list(members)) for members in groups.values())
-    summary = (
-        f"{proven} tests of what is proven ({kinds} kinds of training among them), {refused} of what is refused, and "
-        "what is untested"
+    lines = []
+    for row, members in by_row(tests).items():
+        if row is SAME_BITS:
+            group_of = {name: group for group, names in groups.items() for name in names}
+            parts: dict[str, list[Test]] = {}
+            for test in members:
+                parts.setdefault(group_of[test.node.partition("[")[2].removesuffix("]")], []).append(test)
+            named = [(f"the same bits: {g}", t, " · ".join(groups[g])) for g, t in parts.items()]
+        else:
+            named = [(row.what, members, told((t.node for t in members), cases=row.cases))]
+        lines += [Line(row.status, what, len(t), sum(x.slow for x in t), names) for what, t, names in named]
+    return sorted(lines, key=lambda line: (PROVEN, REFUSED).index(line.status))
+
+
+def short_table(lines: Sequence[Line]) -> str:
+    """For the README: how many tests of what."""
+    rows = [(line.status, line.what, f"{line.tests}" + (f", {line.slow} slow" if line.slow else "")) for line in lines]
+    rows += [(UNTESTED, what, "") for what in NOT_TRIED]
+    return "\n".join(["| | | tests |", "| --- | --- | --- |", *map(_row, rows)])
+
+
+def long_table(lines: Sequence[Line]) -> str:
+    """All names."""
+    head = (
+        "# What is proven, and what is refused, by the names of the tests\n\nMade by `python -m tests.harmless`. Slow "
+        "ones are run with `pytest -m slow`.\n"
     )
-    return "\n".join(["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"])
+    parts = [f"## {line.what} ({line.status}, {line.tests} tests)\n\n{_plain(line.names)}\n" for line in lines]
+    return "\n".join([head, *parts])
 
 
-def _cell(text: str) -> str:
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(map(_plain, cells))} |"
+
+
+def _plain(text: str) -> str:
     return re.sub(r"([|<>*_`\[\]\\])", r"\\\1", "".join(c for c in text if c.isprintable()))
 
 
 @cache
-def current() -> str:
-    """The table as it should stand in the README."""
+def current() -> tuple[str, str]:
+    """The tables as they should stand, short and long."""
     sys.path.insert(0, str(ROOT / "tests" / "callbacks"))
     from identity_cases import GROUPS
 
-    return table(collected(), GROUPS)
+    lines = lines_of(collected(), GROUPS)
+    return short_table(lines), long_table(lines)
 
 
 def in_readme(text: str) -> str:
@@ -171,9 +220,11 @@ def in_readme(text: str) -> str:
 
 
 def main() -> None:
+    short, long = current()
     text = README.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    README.write_text(f"{before}{BEGIN}\n{current()}\n{END}{after}", encoding="utf-8")
+    README.write_text(f"{before}{BEGIN}\n{short}\n{END}{after}", encoding="utf-8")
+    NAMES.write_text(long, encoding="utf-8")
 
 
 if __name__ == "__main__":

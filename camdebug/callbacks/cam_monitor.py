@@ -133,6 +133,7 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
         self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages, on_alert=on_alert)
         self._keeper = RecordKeeper(record, name=name, messages=self._messages)
         self._stopper = Stopper(action, self._messages)
+        self._fitting = True
         self._forget()
 
     @property
@@ -144,8 +145,9 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
 
     def setup(self, trainer: facts.Trainer, pl_module: facts.LightningModule, stage: str) -> None:
         """Start afresh when the epochs do; a checkpoint's state is loaded after this."""
+        self._fitting = stage == "fit"
         with self._messages.harmless("setting up"):
-            if stage == "fit" and (trainer.current_epoch == 0 or trainer.current_epoch < self._schedule.last_epoch):
+            if self._fitting and (trainer.current_epoch == 0 or trainer.current_epoch < self._schedule.last_epoch):
                 self._forget()
 
     def on_fit_start(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
@@ -197,9 +199,8 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
             self._keep_record(trainer)
             looks_left = facts.looks_left(trainer, self._schedule.every_n_epochs)
             if self.verbose:
-                place = "" if self._keeper.folder is None else f"Record: {self._keeper.folder}."
                 effect = self._observer.smallest_effect(looks_left)
-                self._messages.say(" ".join(filter(None, [self._opening, place, effect])))
+                self._messages.say(" ".join(filter(None, [self._opening, self._keeper.words, effect])))
             hopeless = self._observer.out_of_reach(looks_left)
             if hopeless is not None:
                 self._messages.warn_once(f"camdebug: {hopeless}")
@@ -254,7 +255,8 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
 
     def on_exception(self, trainer: facts.Trainer, pl_module: facts.LightningModule, exception: BaseException) -> None:
         """Say what was lost when a run ends early: no other hook is called then."""
-        self._keeper.close("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
+        asked_to = isinstance(exception, (KeyboardInterrupt, SystemExit))  # which Lightning's own SIGTERM is, too
+        self._keeper.close("interrupted" if asked_to else "failed")
         self._messages.closing_words()
 
     def _agreed(self, trainer: facts.Trainer, *, due: bool) -> bool:

@@ -28,6 +28,7 @@ class MonitorState:
 
     name: str
     last_record: EpochRecord | None
+    _fitting: bool
     _messages: Messenger
     _observer: Observer
     _looker: Looker
@@ -65,7 +66,12 @@ class MonitorState:
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint stopped; one that cannot be used is reported and left aside."""
+        """Go on where the checkpoint stopped; one that cannot be used is reported and left aside.
+
+        Only in a fit: Lightning loads callbacks for ``validate`` and ``test`` as well, which is no reason to go back.
+        """
+        if not self._fitting:
+            return
         try:
             if state_dict["version"] != _VERSION:
                 raise ValueError(f"version: expected {_VERSION}, got {state_dict['version']!r}")

@@ -35,7 +35,7 @@ class Overhead:
     def begin(self, *, epoch: int) -> None:
         """The training starts with this epoch."""
         self._started, self._first_epoch = self._clock(), epoch
-        self._taken, self._looks, self.last = 0.0, 0, 0.0
+        self._taken, self._looks, self._first, self.last = 0.0, 0, 0.0, 0.0
         self._reviewed = True
 
     @contextmanager
@@ -46,24 +46,27 @@ class Overhead:
         self.last = max(peers.exchange(self._clock() - started))
         self._taken += self.last
         self._looks += 1
+        self._first = self._first or self.last
         self._reviewed = False
 
     def longer_cadence(self, peers: Peers, *, epoch: int, cadence: int) -> int | None:
         """How many epochs should lie between looks from now on; ``None`` when it may stay as it is.
 
         Ask at the end of an epoch, in all processes. It only ever grows, by half at least, so that it is said seldom.
+        The first look counts in no mean: it also imports what draws.
 
         Args:
             peers: the processes.
             epoch: that ends.
             cadence: epochs between looks at present.
         """
-        if self._limit is None or self._reviewed or self._taken <= FREE_SECONDS:
+        if self._limit is None or self._reviewed or self._taken <= FREE_SECONDS or self._looks < 2:
             return None
         self._reviewed = True
         elapsed = max(peers.exchange(self._clock() - self._started))
         own = max(elapsed - self._taken, 1e-9) / (epoch - self._first_epoch + 1)
-        needed = math.ceil(self._taken / self._looks / (self._limit * own))
+        usual = (self._taken - self._first) / (self._looks - 1)
+        needed = math.ceil(usual / (self._limit * own))
         return max(needed, math.ceil(_AT_LEAST * cadence)) if needed > cadence else None
 
     def words(self, cadence: int) -> str:

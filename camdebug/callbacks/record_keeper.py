@@ -33,11 +33,17 @@ class RecordKeeper:
         """A new run begins."""
         self.run_id = new_run_id()
         self._writer: RecordWriter | None = None
+        self._first_epoch = 0
 
     @property
-    def folder(self) -> Path | None:
-        """Where the record is; ``None`` without one."""
-        return None if self._writer is None else self._writer.folder
+    def words(self) -> str:
+        """Where the record is; empty without one."""
+        if self._writer is None:
+            return ""
+        anew = (
+            "" if self._first_epoch == 0 or self._writer.goes_on else ", begun anew; earlier looks stay where they are"
+        )
+        return f"Record: {self._writer.folder}{anew}."
 
     def open(self, trainer: facts.Trainer, manifest: Manifest, *, last_epoch: int) -> None:
         """Begin the record, or go on with it.
@@ -47,7 +53,7 @@ class RecordKeeper:
             manifest: of the run.
             last_epoch: the last one that the run remembers.
         """
-        self._writer = None
+        self._writer, self._first_epoch = None, last_epoch + 1
         if not self._messages.active or self._where is False:
             return
         with self._messages.harmless("opening the record"):

@@ -141,8 +141,8 @@ def weights_seen(trainer: Trainer, callback: object) -> str:
 
 
 def is_a_trial(trainer: Trainer) -> bool:
-    """``fast_dev_run``, which leaves nothing behind: neither logs nor checkpoints."""
-    return bool(getattr(trainer, "fast_dev_run", False))
+    """``fast_dev_run`` and ``barebones``, which leave nothing behind: neither logs nor checkpoints."""
+    return bool(getattr(trainer, "fast_dev_run", False) or getattr(trainer, "barebones", False))
 
 
 def run_folder(trainer: Trainer) -> Path | None:

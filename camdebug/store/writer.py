@@ -35,12 +35,14 @@ class RecordWriter:
     Attributes:
         folder: that the record is in.
         moved_from: the folder that was asked for, when it is another run's or holds other files; otherwise ``None``.
+        goes_on: there was a record of this run, which goes on.
         set_aside: epochs that were moved to ``superseded/`` because the run was resumed from before them.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, *, moved_from: Path | None) -> None:
         self.folder = folder
         self.moved_from = moved_from
+        self.goes_on = False
         self.set_aside: tuple[int, ...] = ()
         self._manifest = manifest
         self._start = 1
@@ -67,6 +69,7 @@ class RecordWriter:
             disk.make_folder(taken / EPOCHS)
             writer._sweep()
             if goes_on:
+                writer.goes_on = True
                 writer._go_on(last_epoch)
         except BaseException:
             disk.unlock(taken / LOCK)

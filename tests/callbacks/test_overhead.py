@@ -62,14 +62,18 @@ def test_a_dear_look_changes_the_cadence_to_what_the_limit_allows():
     assert epochs(31.0, 31.0, 31.0) == [None, 5, None]
 
 
+def test_a_dear_first_look_changes_nothing():
+    assert epochs(100.0, *[7.0] * 20) == [None] * 21
+
+
 def test_the_first_minute_is_free():
-    assert epochs(FREE_SECONDS) == [None]
-    assert epochs(FREE_SECONDS + 1) == [9]
-    assert epochs(*[FREE_SECONDS / 4] * 4) == [None] * 4
+    assert epochs(*[FREE_SECONDS / 4] * 5) == [None] * 4 + [2]
+    assert epochs(0.0, FREE_SECONDS) == [None, None]
+    assert epochs(1.0, FREE_SECONDS) == [None, 8]
 
 
 def test_a_slow_change_takes_large_steps_so_that_it_is_said_seldom():
-    assert epochs(*[31.0, 31.0] + [None] * 4 + [31.0, 60.0], limit=0.5)[-1] == 8  # 6 would be enough
+    assert epochs(*[31.0, 31.0] + [None] * 4 + [31.0, 80.0], limit=0.5)[-1] == 8  # 7 would be enough
     grown = [a for a in epochs(*range(8, 68)) if a is not None]
     assert grown == sorted(grown)
     assert all(b >= 1.5 * a for a, b in itertools.pairwise(grown))
@@ -77,7 +81,7 @@ def test_a_slow_change_takes_large_steps_so_that_it_is_said_seldom():
 
 
 def test_it_is_asked_only_after_a_look():
-    assert epochs(70.0, None, None, cadence=1)[1:] == [None, None]
+    assert epochs(30.0, 70.0, None, None) == [None, 10, None, None]
 
 
 def test_one_dear_look_among_cheap_ones_is_seen_in_their_mean():
@@ -93,7 +97,7 @@ def test_without_a_limit_nothing_is_ever_changed_but_the_time_is_known():
 
 
 def test_a_limit_above_one_is_kept_as_well():
-    assert epochs(70.0, limit=2.0) == [3]  # 30 s an epoch are allowed
+    assert epochs(70.0, 70.0, limit=2.0) == [None, 3]  # 30 s an epoch are allowed
 
 
 def test_epochs_before_a_resume_do_not_count():

@@ -149,6 +149,21 @@ def test_a_resumed_run_goes_on_in_its_record(tmp_path):
     assert (record.epochs, len(record.starts), said) == ((0, 1, 2, 3), 2, [])
 
 
+def test_a_resumed_run_whose_logs_begin_anew_begins_its_record_anew_and_says_so(tmp_path, capsys):
+    """As those of a TensorBoardLogger do, which counts versions."""
+    fixed = probes()
+    logs = {"enable_checkpointing": True, "logger": TensorBoardLogger(tmp_path, name="tb")}
+    fit(tmp_path, small(probes=fixed, verbose=True), saver(tmp_path), epochs=2, **logs)
+    assert "begun anew" not in capsys.readouterr().out
+    logs = {"logger": TensorBoardLogger(tmp_path, name="tb")}
+    again = small(probes=fixed, verbose=True)
+    assert fit(tmp_path, again, epochs=3, resume=tmp_path / "epoch=1.ckpt", **logs) == []
+    first, second = (load_record(tmp_path / "tb" / f"version_{n}" / RECORD) for n in (0, 1))
+    assert (first.epochs, second.epochs) == ((0, 1), (2,))
+    assert first.manifest.run_id == second.manifest.run_id
+    assert f"Record: {second.folder}, begun anew; earlier looks stay where they are." in capsys.readouterr().out
+
+
 def test_a_run_resumed_from_before_sets_aside_what_came_after_and_says_so(tmp_path):
     record, said = in_two_parts(tmp_path, first=4, second=3)
     assert len(said) == 1
@@ -197,7 +212,9 @@ def test_a_disk_that_is_full_for_a_while_costs_those_epochs_alone(tmp_path, monk
     assert load_record(tmp_path / "record").epochs == (0, 2)
 
 
-@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "interrupted"), (RuntimeError, "failed")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt, "interrupted"), (SystemExit, "interrupted"), (RuntimeError, "failed")]
+)
 def test_a_run_that_ends_early_says_how_in_its_record(tmp_path, error, status):
     class Ends(Callback):
         def on_train_epoch_start(self, fitted, module):

@@ -153,6 +153,22 @@ def test_film_strips_that_cannot_be_used_cost_only_themselves(tmp_path):
     assert looks_taken(resumed.state_dict()) == 4
 
 
+def test_a_validation_of_an_earlier_checkpoint_does_not_take_the_monitor_back(tmp_path):
+    """Lightning loads the state of callbacks there, too."""
+    watching = monitor()
+    saver = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    fitted, model = trainer(max_epochs=3, callbacks=[watching, saver], enable_checkpointing=True), Module()
+    with ours() as said:
+        fitted.fit(model, train_loader(), val_loader())
+        before = watching.state_dict()["last_epoch"], looks_taken(watching.state_dict())
+        fitted.validate(model, val_loader(), ckpt_path=tmp_path / "epoch=0.ckpt", verbose=False)
+        assert (watching.state_dict()["last_epoch"], looks_taken(watching.state_dict())) == before == (2, 3)
+        fitted.fit_loop.max_epochs = 4
+        fitted.fit(model, train_loader(), val_loader())
+    assert said == []
+    assert looks_taken(watching.state_dict()) == 4
+
+
 def test_values_that_are_not_finite_or_not_ours_are_not_taken_over():
     found = {"camdebug/outside_mass": float("nan"), "camdebug/seconds": 1.0, "camdebug/x": 2.0, "val_loss": 3.0}
     saved = monitor().state_dict() | {"metrics": found}
