@@ -36,7 +36,10 @@ class Row:
 
 
 SAME_BITS = Row(PROVEN, "the same bits", re.escape(BITS))
-CONTROL = r"test_identity_guards|::test_(without|if)_(?!a_limit)\w*(would|differ|lost|end_the_training|active|changed|mix|fails|leaves)"
+CONTROL = (
+    r"test_identity_guards"
+    r"|::test_(without|if)_(?!a_limit)\w*(would|differ|lost|end_the_training|active|changed|mix|fails|leaves)"
+)
 ROWS = (
     Row(PROVEN, "each guard is needed: what goes wrong without it", CONTROL),
     Row(

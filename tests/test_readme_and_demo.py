@@ -277,6 +277,12 @@ def test_every_noun_lives_where_the_table_says():
             assert re.search(rf"(class|def) {noun.strip('`')}\b", place.read_text(encoding="utf-8")), noun
 
 
+def test_every_file_that_the_readme_names_is_there():
+    named = set(re.findall(r"`((?:tests|examples)/[\w./]+)`", README))
+    assert "tests/benchmarks/results/soak.json" in named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_the_picture_of_the_readme_is_there():
     for path in re.findall(r"!\[.*?\]\((.+?)\)", README):
         with Image.open(ROOT / path) as picture:

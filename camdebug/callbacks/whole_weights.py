@@ -3,6 +3,10 @@
 Its hooks gather weights within every forward, so a process that failed there would leave the others waiting in the
 midst of it. Here all weights are gathered before the first forward, and for the time of the look those hooks only do
 what they do to numbers. What FSDP2 itself remembers of the model is left alone.
+
+A process that failed in the midst of this gathering would still meet the others in a collective of another kind, which
+ends or hangs the job. What fails there on one process alone is memory. So each takes the memory for all weights first,
+and none begins to gather before every one has it.
 """
 
 from __future__ import annotations
@@ -33,6 +37,10 @@ def whole_weights(model: nn.Module, peers: Peers) -> Iterator[None]:
     Args:
         model: as FSDP2 has left it: sharded, or here and there still whole after a forward.
         peers: the processes.
+
+    Raises:
+        RuntimeError: in all processes and before anything is gathered: one of them has no memory for all weights, or
+            they have sharded different ones.
     """
     if not _units(model):
         yield
@@ -60,7 +68,7 @@ def why_not_whole(model: nn.Module) -> str | None:
             if is_part(parameter):
                 return f"{full_name} is shared out by other means than fully_shard"
             if parameter.requires_grad:
-                return f"each process trains a {full_name} of its own, because no fully_shard covers it"
+                return f"{full_name} is not covered by any fully_shard, so each process trains its own"
     return None
 
 
@@ -69,20 +77,44 @@ def is_part(value: object) -> bool:
     return hasattr(value, "full_tensor")
 
 
-def _gathered(model: nn.Module, peers: Peers) -> Iterator[_Put]:
-    """One collective for each sharded parameter, so all processes must have the same ones."""
+def _gathered(model: nn.Module, peers: Peers) -> list[_Put]:
+    """One collective for each sharded parameter, after one that tells whether every process is ready for them."""
     policies = {part: policy for unit, policy in _units(model).items() for part in unit.modules()}  # the innermost
-    named = [(name, m, key, p) for name, m in model.named_modules() for key, p in m._parameters.items()]
-    sharded = [(m, key, p) for _, m, key, p in named if is_part(p)]
-    if len({tuple(names) for names in peers.exchange([(name, key) for name, _, key, p in named if is_part(p)])}) != 1:
-        raise RuntimeError("not every process has the same weights sharded")
-    whole: dict[int, nn.Parameter] = {}
-    for module, key, parameter in sharded:
-        if id(parameter) not in whole:  # tied weights stay tied
-            dtype = policies[module].param_dtype if module in policies else None
-            full = _cast(parameter.full_tensor().detach(), dtype)
-            whole[id(parameter)] = nn.Parameter(full, requires_grad=parameter.requires_grad)
-        yield module._parameters, key, whole[id(parameter)]
+    named = [(name, m, key, p) for name, m in model.named_modules() for key, p in m._parameters.items() if is_part(p)]
+    parts: dict[int, Any] = {id(p): p for _, _, _, p in named}  # tied weights stay tied
+    dtypes = {id(p): _number_format(p, policies.get(m)) for _, m, _, p in reversed(named)}
+    with torch.no_grad():
+        whole = _room_for(parts, dtypes)
+        if len({tuple(names) for names in peers.exchange([(name, key) for name, _, key, _ in named])}) != 1:
+            raise RuntimeError("not every process has the same weights sharded")
+        for number, part in parts.items():
+            whole[number].copy_(part.full_tensor())
+    return [(m._parameters, key, whole[id(p)]) for _, m, key, p in named]
+
+
+def _room_for(parts: dict[int, Any], dtypes: dict[int, torch.dtype]) -> dict[int, nn.Parameter]:
+    """Weights to be filled. What filling them takes in passing is taken as well, and given back to the allocator."""
+    whole = {
+        number: nn.Parameter(
+            torch.empty(part.shape, dtype=dtypes[number], device=part.device), requires_grad=part.requires_grad
+        )
+        for number, part in parts.items()
+    }
+    for device in {part.device for part in parts.values()}:
+        most = max(_bytes_in_passing(part) for part in parts.values() if part.device == device)
+        torch.empty(most, dtype=torch.uint8, device=device)
+    return whole
+
+
+def _bytes_in_passing(part: Any) -> int:  # noqa: ANN401
+    """What ``full_tensor`` needs: this process's rows, padded, and everybody's twice, as received and in order."""
+    found = 0
+    for placement, count in zip(part.placements, part.device_mesh.shape, strict=True):
+        if placement.is_shard() and part.numel():
+            rows = part.shape[placement.dim]
+            own = -(-rows // count) * (part.numel() // rows)
+            found += own * (1 + 2 * count)
+    return found * int(part.element_size())
 
 
 def _units(model: nn.Module) -> dict[nn.Module, Any]:
@@ -117,6 +149,12 @@ def _casting_output(policy: Any) -> _Hook:  # noqa: ANN401
         return tree_map_only(Tensor, lambda t: _cast(t, policy.output_dtype), output)
 
     return cast
+
+
+def _number_format(part: Tensor, policy: Any) -> torch.dtype:  # noqa: ANN401
+    """In which FSDP2 computes with this weight."""
+    dtype = None if policy is None else policy.param_dtype
+    return dtype if dtype is not None and part.is_floating_point() else part.dtype
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -8,8 +8,9 @@ import copy
 import json
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
@@ -31,7 +32,7 @@ from small_training import (
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from camdebug.callbacks import looker
+from camdebug.callbacks import looker, whole_weights
 from camdebug.callbacks.rank_zero_buffers import rank_zero_buffers
 from camdebug.callbacks.ranks import Ranks
 from camdebug.callbacks.trainer_facts import TrainerPrecision, callback_bases
@@ -86,6 +87,8 @@ CASES = {
     "several modules in a unit": {"units": GROUPS},
     "weights in bfloat16": {"units": ("net.conv2", "net.head", "net"), "mp_policy": HALF},
     "rank 1 fails between two units": {"model": FailsBetweenUnits},
+    "rank 1 cannot hold its first look's weights": {"short_at": 2},
+    "rank 1 cannot hold the weights at fit start": {"short_at": 0},
     "a part is not sharded": {"units": ("net.conv2",)},
     "tensor_parallel_size=2": {"mesh": (1, 2)},
 }
@@ -98,9 +101,55 @@ MORE = {
     "frozen weights": {"model": Frozen},
     "rank 1 loses its second look": {"lost": 1},
 }
-OF_THREE = {name: CASES[name] for name in ("units in a unit", "rank 1 fails between two units")}
+OF_THREE = {
+    name: CASES[name]
+    for name in ("units in a unit", "rank 1 fails between two units", "rank 1 cannot hold its first look's weights")
+}
 """In three processes, over which 4, 6 and 8 channels are shared out unevenly."""
 CONTROL = "control: FSDP2 gathers weights in each forward of a look"
+LATE = "control: memory is taken weight by weight"
+NO_ROOM = "no room for a third"
+
+
+class Scarce:
+    """Does what ``real`` does, but runs out of memory at the third call."""
+
+    def __init__(self, real):
+        self.real, self.calls = real, 0
+
+    def __get__(self, part, kind):
+        return lambda: self(part)
+
+    def __call__(self, *arguments, **options):
+        self.calls += 1
+        if self.calls == 3:
+            raise torch.OutOfMemoryError(NO_ROOM)
+        return self.real(*arguments, **options)
+
+
+class Gatherings:
+    """How many weights this process has begun to gather, each time the model was to be whole."""
+
+    def __init__(self, short_at=None):
+        self.short_at, self.begun = short_at, []
+
+    @contextmanager
+    def counted(self):
+        room, gather, begun = whole_weights._room_for, DTensor.full_tensor, self.begun
+
+        def room_for(*arguments):
+            begun.append(0)
+            scarce = len(begun) - 1 == self.short_at and torch.distributed.get_rank() == 1
+            with patch.object(torch, "empty", Scarce(torch.empty)) if scarce else nullcontext():
+                return room(*arguments)
+
+        def full_tensor(part, **options):
+            if sys._getframe(1).f_code.co_name == "_gathered":
+                begun[-1] += 1
+            return gather(part, **options)
+
+        with patch.object(whole_weights, "_room_for", room_for), patch.object(DTensor, "full_tensor", full_tensor):
+            yield
 
 
 class Watching(*callback_bases()):
@@ -191,9 +240,12 @@ OF_FULLY_SHARD = {"units", "reshard_after_forward", "mp_policy"}
 
 def go_through(name, case, rank):
     watching = Watching(rank, plain="mp_policy" not in case, lost=case.get("lost"))
+    gatherings = Gatherings(case.get("short_at"))
     without, _ = train([], case)
-    under_watch, metrics = train([watching.monitor, watching], case)
+    with gatherings.counted():
+        under_watch, metrics = train([watching.monitor, watching], case)
     return {
+        "begun": gatherings.begun,
         "unlike": watching.unlike,
         "looks": watching.looks,
         "checked": watching.checked,
@@ -202,6 +254,18 @@ def go_through(name, case, rank):
         "metrics": metrics,
         "lost": lost_epochs(watching.monitor),
     }
+
+
+def take_memory_late(folder, rank):
+    """As if room were not taken beforehand: rank 1 fails while the others gather. One process may die here."""
+    model = Module()
+    fully_shard(model.net, mesh=torch.distributed.init_device_mesh("cpu", (RANKS,)))
+    late = patch.object(DTensor, "full_tensor", Scarce(DTensor.full_tensor)) if rank == 1 else nullcontext()
+    try:
+        with late, Ranks().attempt(), whole_weights.whole_weights(model, Ranks()):
+            pass
+    except Exception as error:
+        (folder / f"{LATE} {rank}.json").write_text(json.dumps(str(error)))
 
 
 def main(folder, which):
@@ -216,6 +280,8 @@ def main(folder, which):
     except RuntimeError as error:
         found = str(error)
     (folder / f"{CONTROL} {rank}.json").write_text(json.dumps(found))
+    if ROUNDS[RANKS, which] is CASES:
+        take_memory_late(folder, rank)
     os._exit(0)  # gloo may abort an interpreter that exits in its own way
 
 

@@ -94,7 +94,7 @@ def model_parallel(*, tensor_parallel_size=1):
     ("model", "size", "words"),
     [
         (nn.Linear(1, 1), 2, "ModelParallelStrategy is supported with tensor_parallel_size=1 only"),
-        (nn.Linear(1, 1), 1, "each process trains a weight of its own, because no fully_shard covers it"),
+        (nn.Linear(1, 1), 1, "weight is not covered by any fully_shard, so each process trains its own"),
         (parted("full_tensor"), 1, "0.weight is shared out by other means than fully_shard"),
     ],
 )
