@@ -8,7 +8,7 @@ from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.rank_zero_buffers import rank_zero_buffers
 from camdebug.callbacks.ranks import Ranks
 from camdebug.callbacks.whole_weights import whole_weights
-from camdebug.cam.borrow import borrowed
+from camdebug.cam.borrow import LeftOut, borrowed
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.peers import ALONE, Peers
 from camdebug.observe import Observer
@@ -25,10 +25,11 @@ class Looker:
 
     Args:
         observer: looks at it.
+        on_left_out: is told which attributes hold more than is put back, and why.
     """
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
+    def __init__(self, observer: Observer, on_left_out: LeftOut | None = None) -> None:
+        self._observer, self._on_left_out = observer, on_left_out
         self.forget()
 
     def forget(self) -> None:
@@ -87,6 +88,6 @@ class Looker:
         """At fit start all parameters are copied, to learn which ones the forward writes to; later only those are."""
         stack.enter_context(whole_weights(pl_module, peers))
         stack.enter_context(rank_zero_buffers(pl_module, peers))
-        changed = stack.enter_context(borrowed(pl_module, copied=copied))
+        changed = stack.enter_context(borrowed(pl_module, copied=copied, on_left_out=self._on_left_out))
         stack.enter_context(facts.logging_off(pl_module))
         return changed

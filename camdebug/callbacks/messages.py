@@ -112,6 +112,10 @@ class Messenger:
                 + ". Each look puts it back, so training is not affected.",
             )
 
+    def left_out(self, name: str, why: str) -> None:
+        """Say once for each reason that not all can be put back that a look may change."""
+        self._say_once(why, f"camdebug: looks do not put back all that a forward changes in the model's {name}: {why}.")
+
     @property
     def losses(self) -> tuple[Loss, ...]:
         """All that the run has lost so far."""

@@ -1,24 +1,25 @@
-"""What the plain attributes of a model hold, however deep: found, and put back as it was."""
+"""What the plain attributes of a model hold, however deep: found, with a keeper for all that can be put back."""
 
 from __future__ import annotations
 
-import operator
-import random
 import sys
 import types
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camdebug.cam.keepers import GENERATORS, Array, Container, Generator, Keeper, Members, attributes_of
+
 MOST_VALUES = 10_000
-"""So many containers, tensors and objects are entered, the nearest first; numbers and texts do not count."""
+"""So many containers, tensors and objects are entered, the nearest first; what holds numbers and texts, or tuples of
+them, counts as one."""
 
 MOST_BYTES = 2**30
 """Of tensors and arrays in containers and objects so much is copied, the nearest first."""
@@ -31,29 +32,34 @@ _ATOMS: frozenset[type] = frozenset(
         *(weakref.ProxyType, weakref.CallableProxyType),  # they pass for what they point to
     ]
 )
-_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-_CONTAINERS = (list, dict, set, deque)
+CONTAINERS = (list, dict, set, deque)
+# Whatever library made them, these are entered or kept.
+_KEPT = (Tensor, nn.Module, np.ndarray, tuple, frozenset, *CONTAINERS, *GENERATORS)
 
 # What these make is state of a library, not of the model: Trainers, datasets, optimizers, loggers, tables, ourselves.
 _LIBRARIES = {
     *("camdebug", "lightning", "lightning_fabric", "matplotlib", "numpy", "omegaconf", "pandas", "pytorch_lightning"),
     *("tensorboard", "torch", "torchvision", "wandb"),
 }
-_PLAIN = {"abc", "argparse", "builtins", "collections", "enum", "types", "typing"}
+_PLAIN = {
+    *("abc", "argparse", "builtins", "collections", "contextlib", "dataclasses", "enum", "functools", "numbers"),
+    *("types", "typing"),
+}
 _FOREIGN = (sys.stdlib_module_names | _LIBRARIES) - _PLAIN
 # An object that holds one of these works beside the training, and time cannot be turned back for it.
-_AT_WORK = frozenset(["_io", "_queue", "_socket", "_thread", "io", "multiprocessing", "queue", "socket", "threading"])
+_AT_WORK = {
+    *("_asyncio", "_io", "_queue", "_socket", "_thread", "asyncio", "concurrent", "io", "multiprocessing", "queue"),
+    *("socket", "subprocess", "threading"),
+}
+_WORKERS = {
+    *(("concurrent.futures._base", "Executor"), ("multiprocessing.process", "BaseProcess"), ("threading", "Thread")),
+}
+_TUPLES_DEEP = 3  # so many in one another are looked through for anything but numbers and texts
 
 
-class Keeper(Protocol):
-    """Remembers what something held."""
-
-    def restore(self) -> list[str]:
-        """Put it back. Returns the name if there was anything to put back."""
-        ...
-
-
-def reachable(roots: Iterable[tuple[str, object]], seen: set[int]) -> Iterator[tuple[str, Any]]:
+def reachable(
+    roots: Iterable[tuple[str, object]], seen: set[int], on_left_out: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, Any]]:
     """All that may change in place, the nearest first, each once, under the name of the root that leads to it.
 
     Tensors and modules are found but not entered, and parameters passed over. What belongs to a library, and what
@@ -62,202 +68,120 @@ def reachable(roots: Iterable[tuple[str, object]], seen: set[int]) -> Iterator[t
     Args:
         roots: names and values to start from.
         seen: ``id`` of what is to be passed over; whatever is found is added.
+        on_left_out: is told the names of roots that hold more than ``MOST_VALUES`` or ``MOST_BYTES`` have room for.
     """
-    waiting, room = deque((name, value) for name, value in roots if type(value) not in _ATOMS), MOST_BYTES
-    for _ in range(MOST_VALUES):
-        if not waiting:
-            return
+    search = _Search(seen, on_left_out or (lambda name: None), MOST_VALUES, MOST_BYTES)
+    tangible = ((name, value) for name, value in roots if type(value) not in _ATOMS)
+    waiting = deque(found for name, value in tangible for found in search.take(name, [value]))
+    while waiting:
         name, value = waiting.popleft()
-        if id(value) in seen or isinstance(value, nn.Parameter):
-            continue
-        if (size := _bytes_of(value)) > room:
-            continue
-        seen.add(id(value))
-        room -= size
         yield name, value
-        waiting.extend((name, inner) for inner in _inside(value) if type(inner) not in _ATOMS)
+        waiting.extend(search.take(name, _inside(value)))
 
 
 def keeper_of(name: str, value: object) -> Keeper | None:
     """Remember what a value from :func:`reachable` holds, if it is of a kind that can be put back."""
-    if isinstance(value, _GENERATORS):
-        return _Generator(name, value, _state_of(value))
-    if isinstance(value, _CONTAINERS):
+    if isinstance(value, GENERATORS):
+        return Generator.of(name, value)
+    if isinstance(value, CONTAINERS):
         return Container.of(name, value)
     if isinstance(value, np.ndarray):
-        small = value.flags.writeable and not isinstance(value, np.memmap)
-        return _Array(name, value, value.copy()) if small else None
+        return Array(name, value, value.copy()) if _is_copied(value) else None
     members = _members(value)
-    return _Members(name, value, members) if members else None
+    return None if members is None else Members(name, value, members)
+
+
+def is_worker(kind: type[Any]) -> bool:
+    """Whether it is the type of a thread, a process, or what hands out work to them."""
+    return any((c.__module__, c.__qualname__) in _WORKERS for c in kind.__mro__)
+
+
+@dataclass
+class _Search:
+    """What was seen, and the room that is left."""
+
+    seen: set[int]
+    on_left_out: Callable[[str], None]
+    values: int
+    bytes: int
+
+    def take(self, name: str, values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+        """Those that may change in place and are new, as long as there is room."""
+        for value in _changeable(values):
+            if id(value) in self.seen or isinstance(value, nn.Parameter):
+                continue
+            if not self.values:
+                self.on_left_out(name)
+                return
+            if (size := _bytes_of(value)) > self.bytes:
+                self.on_left_out(name)
+                continue
+            self.seen.add(id(value))
+            self.values -= 1
+            self.bytes -= size
+            yield name, value
+
+
+def _changeable(values: Iterable[Any]) -> Iterable[Any]:
+    """Those that are not plain. All kinds are told first and at once, for there may be a million numbers."""
+    kinds = _kinds(values, _TUPLES_DEEP)
+    leaves = set(filter(_is_leaf, kinds))
+    return () if leaves == kinds else (v for v in values if not _is_plain(v, leaves, _TUPLES_DEEP))
+
+
+def _kinds(values: Iterable[Any], deep: int) -> set[type]:
+    """Types of values, and in place of tuples the types of what these hold."""
+    kinds = set(map(type, values))
+    if tuple in kinds and deep:
+        tuples = values if kinds == {tuple} else (v for v in values if type(v) is tuple)
+        return (kinds - {tuple}) | _kinds(list(chain.from_iterable(tuples)), deep - 1)
+    return kinds
+
+
+def _is_plain(value: Any, leaves: set[type], deep: int) -> bool:  # noqa: ANN401
+    """Whether there is nothing to put back: it is of these types, or a tuple of such."""
+    if type(value) is tuple:
+        return deep > 0 and all(_is_plain(v, leaves, deep - 1) for v in value)
+    return type(value) in leaves
+
+
+def _is_leaf(kind: type[Any]) -> bool:
+    """Numbers, texts, classes, and what belongs to a library: nothing in it is ever put back."""
+    return kind in _ATOMS or issubclass(kind, type) or (not issubclass(kind, _KEPT) and _is_foreign(kind))
 
 
 def _bytes_of(value: object) -> int:
     if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    return value.nbytes if isinstance(value, np.ndarray) else 0
+        return 0 if value.is_meta else value.numel() * value.element_size()
+    return value.nbytes if isinstance(value, np.ndarray) and _is_copied(value) else 0
+
+
+def _is_copied(array: Any) -> bool:  # noqa: ANN401
+    return array.flags.writeable and not isinstance(array, np.memmap)
 
 
 def _inside(value: Any) -> Iterable[Any]:  # noqa: ANN401
-    if isinstance(value, (Tensor, nn.Module, np.ndarray, *_GENERATORS)):
+    if isinstance(value, (Tensor, nn.Module, np.ndarray, *GENERATORS)):
         return ()
     if isinstance(value, dict):
         return value.values()
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return value
-    return _members(value).values()
+    return (_members(value) or {}).values()
 
 
-def _members(thing: object) -> dict[str, Any]:
-    """Attributes of a small object; none of one that is not the model's own."""
-    kind = type(thing)
-    if isinstance(thing, type) or _is_foreign(kind):
-        return {}
-    found = dict(getattr(thing, "__dict__", ()))
-    found |= {name: slot.__get__(thing) for name, slot in _slots(kind).items() if _is_set(slot, thing)}
-    at_work = any(type(v).__module__.partition(".")[0] in _AT_WORK for v in found.values())
-    return {} if at_work else found
+def _members(thing: object) -> dict[str, Any] | None:
+    """Attributes of a small object; ``None`` for one that is not the model's own, or at work."""
+    if isinstance(thing, type) or _is_foreign(type(thing)):
+        return None
+    found = attributes_of(thing)
+    return None if any(_is_of(type(v), _AT_WORK) for v in found.values()) else found
 
 
 def _is_foreign(kind: type[Any]) -> bool:
-    return kind.__module__ == "builtins" or any(c.__module__.partition(".")[0] in _FOREIGN for c in kind.__mro__)
+    return kind.__module__ == "builtins" or _is_of(kind, _FOREIGN)
 
 
-def _slots(kind: type[Any]) -> dict[str, types.MemberDescriptorType]:
-    declared = [c for c in kind.__mro__ if "__slots__" in vars(c)]
-    return {k: v for c in declared for k, v in vars(c).items() if isinstance(v, types.MemberDescriptorType)}
-
-
-def _is_set(slot: types.MemberDescriptorType, thing: object) -> bool:
-    try:
-        slot.__get__(thing)
-    except AttributeError:
-        return False
-    return True
-
-
-@dataclass(frozen=True, eq=False)
-class Container:
-    """What a list, dict, set or deque held."""
-
-    name: str
-    container: Any
-    copy: Any
-
-    @classmethod
-    def of(cls, name: str, container: Any) -> Container:  # noqa: ANN401
-        """Remember what it holds."""
-        return cls(name, container, dict(container) if isinstance(container, dict) else list(container))
-
-    def restore(self) -> list[str]:
-        """Put it back, in the same order."""
-        held, now = self.copy, self.container
-        if not held and not now:
-            return []
-        there, here = _flat(held), _flat(now)
-        if len(there) == len(here) and all(map(operator.is_, there, here)):
-            return []
-        same = len(there) == len(here) and all(a is b or same_scalar(a, b) for a, b in zip(there, here, strict=True))
-        now.clear()
-        if isinstance(now, (dict, set)):
-            now.update(held)
-        else:
-            now.extend(held)
-        return [] if same else [self.name]
-
-
-@dataclass(frozen=True, eq=False)
-class _Members:
-    """What the attributes of a small object were."""
-
-    name: str
-    thing: Any
-    members: dict[str, Any]
-
-    def restore(self) -> list[str]:
-        slots = _slots(type(self.thing))
-        before = {key: value for key, value in self.members.items() if key not in slots}
-        changed = restore_dict(getattr(self.thing, "__dict__", {}), before)
-        now = {key: slot.__get__(self.thing) for key, slot in slots.items() if _is_set(slot, self.thing)}
-        for key in (k for k in slots if now.get(k, _UNSET) is not self.members.get(k, _UNSET)):
-            changed.append(key)
-            if key in self.members:
-                slots[key].__set__(self.thing, self.members[key])
-            else:
-                slots[key].__delete__(self.thing)
-        return [self.name] if changed else []
-
-
-_UNSET = object()
-
-
-@dataclass(frozen=True, eq=False)
-class _Array:
-    """What a numpy array contained."""
-
-    name: str
-    array: Any
-    copy: Any
-
-    def restore(self) -> list[str]:
-        if self.array.tobytes() == self.copy.tobytes():
-            return []
-        self.array[...] = self.copy
-        return [self.name]
-
-
-@dataclass(frozen=True, eq=False)
-class _Generator:
-    """A random number generator of the model's own."""
-
-    name: str
-    generator: Any
-    state: Any
-
-    def restore(self) -> list[str]:
-        if _same_state(_state_of(self.generator), self.state):
-            return []
-        if isinstance(self.generator, (torch.Generator, np.random.RandomState)):
-            self.generator.set_state(self.state)
-        elif isinstance(self.generator, random.Random):
-            self.generator.setstate(self.state)
-        else:
-            self.generator.bit_generator.state = self.state
-        return [self.name]
-
-
-def _state_of(generator: Any) -> Any:  # noqa: ANN401
-    if isinstance(generator, torch.Generator):
-        return generator.get_state()
-    if isinstance(generator, np.random.RandomState):
-        return generator.get_state(legacy=False)
-    return generator.getstate() if isinstance(generator, random.Random) else deepcopy(generator.bit_generator.state)
-
-
-def _same_state(a: Any, b: Any) -> bool:  # noqa: ANN401
-    if isinstance(a, dict):
-        return all(_same_state(a[key], b[key]) for key in a)
-    if isinstance(a, np.ndarray):
-        return bool(np.array_equal(a, b))
-    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
-
-
-def _flat(container: Any) -> list[Any]:  # noqa: ANN401
-    return [*container, *container.values()] if isinstance(container, dict) else [*container]
-
-
-def restore_dict(present: dict[str, Any], before: dict[str, Any], quiet: tuple[str, ...] = ()) -> list[str]:
-    """Put every entry back to the very object it was. Returns the keys that had changed, but for the quiet ones."""
-    changed = [k for k in present if k not in before]
-    for key in changed:
-        del present[key]
-    for key, value in before.items():
-        if key not in present or present[key] is not value:
-            if key not in present or not same_scalar(present[key], value):
-                changed.append(key)
-            present[key] = value
-    return [key for key in changed if key not in quiet]
-
-
-def same_scalar(a: object, b: object) -> bool:
-    """Equal numbers or texts, though maybe two objects."""
-    return type(a) is type(b) and isinstance(a, (bool, int, float, str, type(None))) and a == b
+def _is_of(kind: type[Any], packages: set[str] | frozenset[str]) -> bool:
+    """Whether a class, or one that it comes from, is of one of these packages."""
+    return any(c.__module__.partition(".")[0] in packages for c in kind.__mro__)

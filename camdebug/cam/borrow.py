@@ -13,12 +13,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from camdebug.cam.belongings import Container, Keeper, keeper_of, reachable, restore_dict
+from camdebug.cam.belongings import CONTAINERS, is_worker, keeper_of, reachable
+from camdebug.cam.keepers import Container, Keeper, restore_dict
 from camdebug.rng import preserved_rng
+
+LeftOut = Callable[[str, str], None]
+"""Is told the name of an attribute, and why not all that it holds is put back."""
+
+TOO_MUCH = (
+    "there is too much in it to keep all at each look; keep such data outside the module, for example in the dataset"
+)
+BESIDE_A_WORKER = (
+    "a thread or process on the same module may be filling it; if so, all is well, otherwise keep the two in different "
+    "objects"
+)
 
 
 @contextmanager
-def borrowed(model: nn.Module, *, copied: Collection[str] | None = ()) -> Iterator[list[str]]:
+def borrowed(
+    model: nn.Module, *, copied: Collection[str] | None = (), on_left_out: LeftOut | None = None
+) -> Iterator[list[str]]:
     """Evaluation mode, no graph, eager execution; on exit everything is back, whatever happened inside.
 
     Kept: the random number generators, global ones and those among the attributes; ``training`` of every submodule
@@ -28,14 +42,18 @@ def borrowed(model: nn.Module, *, copied: Collection[str] | None = ()) -> Iterat
     autocast. ``.grad`` is never touched, because gradients are taken with respect to an activation only.
 
     Not kept: what is no part of the model (attributes of classes, globals, closures, files), iterators, objects of
-    libraries and those that hold a lock, a thread, a queue or a file. Of what is nested, ``MOST_VALUES`` values and
-    ``MOST_BYTES`` bytes, the nearest first.
+    libraries (also those of the user's own subclasses of a library's classes, but for mixins such as ``Generic`` or
+    ``AbstractContextManager``), and objects that hold a lock, a thread, a pool, a queue or a file, with all that is
+    reached through them alone. A list, dict, set or deque of a module that also holds a thread, a process or a pool
+    keeps what was put in. Of what is nested, ``MOST_VALUES`` values and ``MOST_BYTES`` bytes are kept, the nearest
+    first.
 
     Args:
         model: what is borrowed.
         copied: names of parameters that are copied and put back, ``None`` for all. Some networks rescale their weights
             within ``forward``. A parameter whose ``data`` is replaced is put back without a copy; one that is written
             in place needs it.
+        on_left_out: is told, before the block, which attributes hold more than is kept, and why.
 
     Yields:
         A list that holds, after the block, the names of buffers, attributes and parameters that the model's forward
@@ -48,7 +66,7 @@ def borrowed(model: nn.Module, *, copied: Collection[str] | None = ()) -> Iterat
     changed: list[str] = []
     with preserved_rng(), torch.inference_mode(False), torch.no_grad(), _eager(), _uncached():
         states = [_ModuleState.of(name, module, copied) for name, module in model.named_modules()]
-        held = _held_by(states, copied)
+        held = _held_by(states, copied, on_left_out or _ignored)
         try:
             for state in states:
                 state.module.training = False
@@ -65,7 +83,11 @@ def _restore_all(states: Sequence[_ModuleState], held: Sequence[Keeper]) -> list
     return _every([keeper.restore for keeper in (*states, *held)])
 
 
-def _held_by(states: Sequence[_ModuleState], copied: Collection[str] | None) -> list[Keeper]:
+def _ignored(name: str, why: str) -> None:
+    pass
+
+
+def _held_by(states: Sequence[_ModuleState], copied: Collection[str] | None, on_left_out: LeftOut) -> list[Keeper]:
     """What the attributes of modules hold, however deep; modules that are hidden there keep the mode they are in."""
     held: list[Keeper] = []
     seen, known = set[int](), {id(state.module) for state in states}
@@ -73,18 +95,30 @@ def _held_by(states: Sequence[_ModuleState], copied: Collection[str] | None) -> 
         held += states if seen else []
         seen |= {id(thing) for state in states for thing in (state.module, *(c.tensor for c in state.contents))}
         roots = [(state.full(k), v) for state in states for k, v in state.attributes.items() if k not in _INTERNAL]
+        beside = _beside_workers(states)
         hidden: list[tuple[str, nn.Module]] = []
-        for name, value in reachable(roots, seen):
+        for name, value in reachable(roots, seen, lambda name: on_left_out(name, TOO_MUCH)):
             if isinstance(value, nn.Module):
                 hidden += [(f"{name}.{k}".rstrip("."), module) for k, module in value.named_modules()]
             elif isinstance(value, Tensor):
                 held += [_Content.of(name, value)] if _has_content(value) else []
+            elif id(value) in beside:
+                on_left_out(name, BESIDE_A_WORKER)
             elif (keeper := keeper_of(name, value)) is not None:
                 held.append(keeper)
         new = {id(module): (name, module) for name, module in hidden if id(module) not in known}
         known |= new.keys()
         states = [_ModuleState.of(name, module, copied) for name, module in new.values()]
     return held
+
+
+def _beside_workers(states: Sequence[_ModuleState]) -> set[int]:
+    """``id`` of containers that a thread of the same module may be filling: what it put in must not be thrown away."""
+    workers = set(filter(is_worker, {type(v) for state in states for v in state.attributes.values()}))
+    at_work = (
+        [s.attributes for s in states if any(type(v) in workers for v in s.attributes.values())] if workers else []
+    )
+    return {id(v) for own in at_work for k, v in own.items() if isinstance(v, CONTAINERS) and k not in _INTERNAL}
 
 
 def _every(steps: Iterable[Callable[[], list[str]]]) -> list[str]:

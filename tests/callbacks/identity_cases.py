@@ -115,6 +115,7 @@ NETWORKS = {
     "nested dict counts in forward": Case(state.NestedMetrics, says="seen"),
     "numpy array counts in forward": Case(state.CountingArray, says="usage"),
     "dataclass and slots count in forward": Case(state.CountingObject, says="tally"),
+    "empty object filled in forward": Case(state.FillsEmptyObject, says="store"),
     "helper object with a running mean": Case(state.NormalisesByHelper, says="running"),
     "moving codebook in a dict": Case(state.MovingCodebook, says="codebook"),
     "queue of features": Case(state.FeatureQueue, says="queue"),

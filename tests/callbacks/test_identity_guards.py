@@ -14,7 +14,7 @@ from torch import nn
 
 from camdebug import rng
 from camdebug.callbacks import looker, rank_zero_buffers, trainer_facts
-from camdebug.cam import belongings, borrow, passes
+from camdebug.cam import belongings, borrow, keepers, passes
 
 GUARDS = {
     "generators of the process": "test_without_the_generators_guard_the_bits_differ",
@@ -73,7 +73,7 @@ def test_without_restoring_one_generator_that_one_differs(monkeypatch, generator
 
 def test_with_eval_and_train_in_place_of_flags_the_bits_differ(monkeypatch):
     class Careless:
-        def __init__(self, model, copied):
+        def __init__(self, model, **options):
             self.model = model
 
         def __enter__(self):
@@ -102,12 +102,13 @@ def test_without_restoring_attributes_the_bits_differ(monkeypatch, name):
 @pytest.mark.parametrize(
     ("keeper", "name"),
     [
-        (belongings.Container, "nested dict counts in forward"),
-        (belongings.Container, "queue of features"),
-        (belongings.Container, "parts added in forward"),
-        (belongings._Array, "numpy array counts in forward"),
-        (belongings._Members, "dataclass and slots count in forward"),
-        (belongings._Generator, "own generators"),
+        (keepers.Container, "nested dict counts in forward"),
+        (keepers.Container, "queue of features"),
+        (keepers.Container, "parts added in forward"),
+        (keepers.Array, "numpy array counts in forward"),
+        (keepers.Members, "dataclass and slots count in forward"),
+        (keepers.Members, "empty object filled in forward"),
+        (keepers.Generator, "own generators"),
     ],
 )
 def test_without_restoring_what_is_held_the_bits_differ(monkeypatch, keeper, name):
@@ -123,20 +124,20 @@ def test_with_one_level_alone_the_bits_differ(monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["teacher hidden in a list", "metrics updated in forward"])
 def test_without_hidden_modules_the_bits_differ(monkeypatch, name):
-    def without_modules(roots, seen):
-        return (found for found in belongings.reachable(roots, seen) if not isinstance(found[1], nn.Module))
+    def without_modules(*search):
+        return (found for found in belongings.reachable(*search) if not isinstance(found[1], nn.Module))
 
     monkeypatch.setattr(borrow, "reachable", without_modules)
     assert "weights.net.head.weight" in changed_bits(name)
 
 
 def test_without_a_copy_of_the_weights_that_a_forward_writes_to_the_bits_differ(monkeypatch):
-    monkeypatch.setattr(looker, "borrowed", lambda model, copied: borrow.borrowed(model))
+    monkeypatch.setattr(looker, "borrowed", lambda model, **options: borrow.borrowed(model))
     assert "weights.net.head.weight" in changed_bits("weights rescaled in forward")
 
 
 def test_without_restoring_the_data_of_parameters_the_bits_differ(monkeypatch):
-    monkeypatch.setattr(looker, "borrowed", lambda model, copied: borrow.borrowed(model))
+    monkeypatch.setattr(looker, "borrowed", lambda model, **options: borrow.borrowed(model))
     assert changed_bits("weights replaced in forward") == []  # though nothing is copied
     monkeypatch.setattr(borrow, "_restore_data", nothing)
     assert "weights.net.conv2.weight" in changed_bits("weights replaced in forward")
@@ -184,7 +185,7 @@ def test_with_backward_in_place_of_the_activations_gradient_the_bits_differ(monk
 
 def test_without_removing_hooks_they_stay_behind(monkeypatch):
     monkeypatch.setattr(torch.utils.hooks.RemovableHandle, "remove", nothing)
-    monkeypatch.setattr(belongings.Container, "restore", nothing)  # which would take them away as well
+    monkeypatch.setattr(keepers.Container, "restore", nothing)  # which would take them away as well
     assert with_monitor("no validation loader").hooks != without("no validation loader").hooks
 
 
