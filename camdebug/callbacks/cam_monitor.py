@@ -125,7 +125,7 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
             alpha=alpha,
             seed=seed,
         )
-        self._looker = Looker(self._observer)
+        self._looker = Looker(self._observer, self._messages.left_out)
         self._schedule = Schedule(every_n_epochs)
         self._overhead = Overhead(max_overhead)
         tested = self._observer.testable_classes
