@@ -17,9 +17,18 @@ SCHEMA = 1
 
 LEFT_OUT = "(left out)"
 
-_SECRET = r"(?:key|token|password|passwd|passphrase|pwd|secret|credential|auth)s?(?![a-zA-Z])"
-_NAME_AND_VALUE = re.compile(rf"^(.*?{_SECRET}[\w.\-]*[\"']?\s*[=:]\s*).+$", re.IGNORECASE | re.DOTALL)
-_OPTION = re.compile(rf"^-.*{_SECRET}[^=]*$", re.IGNORECASE)
+_LONGEST = 2048
+"""Characters that are kept of an argument."""
+
+_SECRET = re.compile(
+    r"(?:(?:api|access|auth|private|secret)?(?:key|token)|auth|authorization|bearer"
+    r"|[a-z]*(?:password|passwd|passphrase|pwd|secret|credential)s?)[0-9]*"
+)
+_BORDER = re.compile(r"[-_.]|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# Each begins where no name goes on and takes no part twice, so that the time grows as the length.
+_NAME = r"(?<![\w.\-])(?P<name>[\w.\-]+)[\\\"'\])}]*"
+_NAME_AND_VALUE = re.compile(rf"{_NAME}(?:(?P<sign>\s*[=:])\s*|\s+(?!--))(?=\S)")
+_NAME_AT_THE_END = re.compile(rf"{_NAME}(?P<sign>\s*:)?\s*\Z")
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -65,7 +74,7 @@ class Manifest:
         every_n_epochs: cadence of looks.
         ranks: number of processes that train.
         name: of the monitor.
-        command: ``sys.argv``; the values of what looks like a secret are always left out.
+        command: ``sys.argv``, without the values of what looks like a secret; see :func:`without_secrets`.
         created: UTC, ISO 8601.
         camdebug: version, as ``torch`` and ``python``; ``lightning`` names its package as well.
         platform: operating system and machine.
@@ -110,17 +119,43 @@ def new_run_id() -> str:
 
 
 def without_secrets(command: Sequence[str]) -> tuple[str, ...]:
-    """A command without the values that belong to names such as ``token`` or ``api_key``, and without logins in URLs.
+    """A command without what looks like a secret: logins in URLs, and values whose name ends in a word for one.
 
-    >>> without_secrets(["train.py", "--token", "abc", "wandb.api_key=xyz", "--lr", "0.1"])
-    ('train.py', '--token', '(left out)', 'wandb.api_key=(left out)', '--lr', '0.1')
+    Such a word is ``key``, ``token``, ``password``, ``secret``, ``authorization`` and the like; words of a name are
+    told apart by ``-``, ``_``, ``.`` or capitals. Long arguments are cut.
+
+    >>> without_secrets(["train.py", "--token", "abc", "wandb.apiKey=xyz", "--max_tokens", "512"])
+    ('train.py', '--token', '(left out)', 'wandb.apiKey=(left out)', '--max_tokens', '512')
     """
     kept: list[str] = []
     hide = False
     for part in map(str, command):
-        if hide and not part.startswith("--"):
-            kept.append(LEFT_OUT)
-        else:
-            kept.append(_LOGIN.sub(LEFT_OUT, _NAME_AND_VALUE.sub(rf"\g<1>{LEFT_OUT}", part)))
-        hide = _OPTION.match(part) is not None
+        hidden = hide and not part.startswith("--")
+        kept.append(LEFT_OUT if hidden else _without_values(_cut(_LOGIN.sub(LEFT_OUT, part))))
+        hide = _awaits_a_secret(part[-_LONGEST:])
     return tuple(kept)
+
+
+def _cut(part: str) -> str:
+    return part if len(part) <= _LONGEST else f"{part[: _LONGEST - 3]}..."
+
+
+def _without_values(part: str) -> str:
+    """From the first value of a secret on, all is left out: where it ends cannot be known."""
+    for found in _NAME_AND_VALUE.finditer(part):
+        if _names_a_secret(found):
+            return part[: found.end()] + LEFT_OUT
+    return part
+
+
+def _awaits_a_secret(part: str) -> bool:
+    """The next argument is one."""
+    found = _NAME_AT_THE_END.search(part)
+    return found is not None and _names_a_secret(found)
+
+
+def _names_a_secret(found: re.Match[str]) -> bool:
+    """As ``api_key=`` or ``db.password:`` do, or ``--api-key`` or ``Bearer`` without a sign."""
+    name = found["name"]
+    named = found["sign"] or name.startswith("-") or name.lower() == "bearer"
+    return bool(named) and _SECRET.fullmatch(_BORDER.split(name.rstrip("-_."))[-1].lower()) is not None
