@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from camdebug.store.plain import column, field_types, from_plain, to_plain
 from camdebug.store.strict import RecordError, digest, from_json, seal, to_json, unseal
 
 LOOK, PROBES, MAPS = "look.json", "probes.jsonl", "maps.npz"
-Precision = Literal["float32", "float16"]
 
 FOLLOWS = {
     "predicted_maps.class_idx": "label_maps.predicted_class",
@@ -49,14 +48,15 @@ class Files:
 # From a record to files
 
 
-def to_files(record: EpochRecord, *, step: int, precision: Precision | None = None) -> dict[str, bytes]:
+def to_files(record: EpochRecord, *, step: int) -> dict[str, bytes]:
     """Names and bytes of the files of an epoch.
+
+    Up to 256 KiB of maps are stored in float32, more of them in float16, unless that would spoil them: by more than a
+    thousandth of their peak, or beyond its range.
 
     Args:
         record: of the look.
         step: of the logger.
-        precision: of the maps. By default float32 up to 256 KiB of maps, and float16 above. Maps that float16 would
-            spoil (by more than a thousandth of their peak, or beyond its range) stay float32.
     """
     arrays: dict[str, Tensor] = {}
     look = to_plain(record, arrays.__setitem__)
@@ -64,7 +64,7 @@ def to_files(record: EpochRecord, *, step: int, precision: Precision | None = No
     label, predicted = (arrays.pop(f"{part}.maps").float().cpu() for part in ("label_maps", "predicted_maps"))
     differing = [i for i in range(len(label)) if not torch.equal(label[i], predicted[i])]
     maps = {"label_maps": label, "predicted_maps": predicted[differing]}
-    as_numpy = {**_in_precision(maps, precision), **{name: _as_numpy(array) for name, array in arrays.items()}}
+    as_numpy = {**_as_small(maps), **{name: _as_numpy(array) for name, array in arrays.items()}}
     files = {MAPS: pack(as_numpy), PROBES: _lines(_rows(record, columns))}
     about = {name: {"bytes": len(data), "sha256": digest(data)} for name, data in files.items()}
     look |= {"step": int(step), "files": about, "arrays": describe(as_numpy), "differing": differing}
@@ -92,10 +92,9 @@ def _columns(part: Any) -> Iterator[tuple[str, Tensor | tuple[Any, ...]]]:  # no
             yield field.name, value
 
 
-def _in_precision(maps: Mapping[str, Tensor], precision: Precision | None) -> dict[str, np.ndarray[Any, Any]]:
-    small = sum(m.numel() for m in maps.values()) * 4 <= _SMALL
-    wanted = precision or ("float32" if small else "float16")
-    if wanted == "float16" and all(map(_survives_half, maps.values())):
+def _as_small(maps: Mapping[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:
+    large = sum(m.numel() for m in maps.values()) * 4 > _SMALL
+    if large and all(map(_survives_half, maps.values())):
         return {name: m.half().numpy() for name, m in maps.items()}
     return {name: m.numpy() for name, m in maps.items()}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from camdebug.records import EpochRecord, Loss
 from camdebug.store import disk
 from camdebug.store.claim import ENDS, EPOCHS, LOCK, STARTS, SUPERSEDED, take_folder
-from camdebug.store.epoch import Precision, to_files
+from camdebug.store.epoch import to_files
 from camdebug.store.layout import epoch_in, epoch_name, number_in, numbered_name
 from camdebug.store.manifest import Manifest
 from camdebug.store.plain import to_plain
@@ -76,19 +76,17 @@ class RecordWriter:
             raise
         return writer
 
-    def write(self, record: EpochRecord, *, step: int, precision: Precision | None = None) -> None:
+    def write(self, record: EpochRecord, *, step: int) -> None:
         """Add an epoch; on the disk when this returns.
 
         Args:
             record: of the look.
             step: at which loggers show it.
-            precision: of the maps; see :func:`camdebug.store.epoch.to_files`.
 
         Raises:
             OSError: also when the epoch is there already. Earlier epochs are as they were; a later call may succeed.
         """
-        files = to_files(record, step=step, precision=precision)
-        disk.write_folder(self.folder / EPOCHS / epoch_name(record.epoch), files)
+        disk.write_folder(self.folder / EPOCHS / epoch_name(record.epoch), to_files(record, step=step))
 
     def finish(self, status: str, losses: Iterable[Loss] = ()) -> None:
         """Note how this start of the run ended, and unlock the folder.

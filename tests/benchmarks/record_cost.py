@@ -18,7 +18,6 @@ from camdebug.cam.precision import ModelPrecision
 from camdebug.observe import Observer, observer
 from camdebug.records import EpochRecord
 from camdebug.store import Manifest, RecordWriter, load_record
-from camdebug.store.epoch import Precision
 
 SIDES = {"7x7": 28, "14x14": 56}
 """Of pictures that give a small network these grids: what a record takes does not depend on the network's depth."""
@@ -67,12 +66,12 @@ def manifest_of(probes: ProbeSet) -> Manifest:
     )
 
 
-def size_of(record: EpochRecord, probes: ProbeSet, epochs: int, precision: Precision | None) -> dict[str, Any]:
+def size_of(record: EpochRecord, probes: ProbeSet, epochs: int) -> dict[str, Any]:
     """Bytes of a record in which every look is a planned one, which hold the most."""
     with tempfile.TemporaryDirectory() as folder:
         writer = RecordWriter.open(Path(folder) / "record", manifest_of(probes))
         for epoch in range(epochs):
-            writer.write(replace(record, epoch=epoch), step=epoch, precision=precision)
+            writer.write(replace(record, epoch=epoch), step=epoch)
         writer.finish("completed")
         assert len(load_record(writer.folder).epochs) == epochs
         first = {path.name: path.stat().st_size for path in (writer.folder / "epochs" / "000000").iterdir()}
@@ -102,13 +101,12 @@ def main() -> None:
         writer.finish("completed")
     figures["write in plain forwards"] = {"network": "resnet18", "probes": len(few), **_finer(spread(ratios), ratios)}
     print(f"a write of {len(few)} probes: {figures['write in plain forwards']}")
-    figures["bytes"]["40 probes, 7x7"] = size_of(look, few, 1, None)
+    figures["bytes"]["40 probes, 7x7"] = size_of(look, few, 1)
     for grid, side in SIDES.items():
         many = probe_set(64, side)
         found = planned_look(small_net(), many)
         assert found.label_maps.maps.shape == (64, side // 4, side // 4)
-        for precision in ("float32", "float16"):
-            figures["bytes"][f"64 probes, {grid}, {precision}"] = size_of(found, many, options.epochs, precision)
+        figures["bytes"][f"64 probes, {grid}"] = size_of(found, many, options.epochs)
     for name, size in figures["bytes"].items():
         print(f"{name:28} {size['an epoch']:8} bytes an epoch, {size['total']:9} in {size['epochs']} epochs")
     keep(options.json, figures)

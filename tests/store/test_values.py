@@ -13,7 +13,7 @@ from looks import leaves, manifest, real_looks, same
 from torch import Tensor
 
 from camdebug.records import EpochRecord, Validity
-from camdebug.store import RecordError, RecordWriter, load_record
+from camdebug.store import RecordError, RecordWriter, epoch, load_record
 from camdebug.store.epoch import FOLLOWS, to_files
 from camdebug.store.plain import field_types, from_plain
 
@@ -126,21 +126,26 @@ def test_maps_that_are_not_finite_come_back_as_they_were(tmp_path, looks):
     assert torch.equal(back.predicted_maps.maps, looks[0].predicted_maps.maps)
 
 
-def test_half_precision_is_used_where_it_spoils_nothing(looks):
-    def dtype(scale, precision):
+def test_half_precision_is_used_for_large_maps_where_it_spoils_nothing(looks, monkeypatch):
+    def dtype(scale, room):
+        monkeypatch.setattr(epoch, "_SMALL", room)
         label = replace(looks[0].label_maps, maps=looks[0].label_maps.maps * scale)
         predicted = replace(looks[0].predicted_maps, maps=looks[0].predicted_maps.maps * scale)
-        files = to_files(replace(looks[0], label_maps=label, predicted_maps=predicted), step=0, precision=precision)
+        files = to_files(replace(looks[0], label_maps=label, predicted_maps=predicted), step=0)
         return json.loads(files["look.json"])["content"]["arrays"]["label_maps"]["dtype"]
 
-    assert [dtype(1, p) for p in (None, "float32", "float16")] == ["float32", "float32", "float16"]
-    assert dtype(1e7, "float16") == "float32"  # beyond 65504
-    assert dtype(1e-7, "float16") == "float32"  # where float16 has a few bits left
+    found = looks[0].label_maps.maps, looks[0].predicted_maps.maps
+    differing = sum(not torch.equal(label, predicted) for label, predicted in zip(*found, strict=True))
+    size = 4 * (len(found[0]) + differing) * found[0][0].numel()
+    assert [dtype(1, room) for room in (epoch._SMALL, size, size - 1)] == ["float32", "float32", "float16"]
+    assert dtype(1e7, 0) == "float32"  # beyond 65504
+    assert dtype(1e-7, 0) == "float32"  # where float16 has a few bits left
 
 
-def test_half_precision_comes_back_within_a_thousandth_of_the_peak(tmp_path, looks):
+def test_half_precision_comes_back_within_a_thousandth_of_the_peak(tmp_path, looks, monkeypatch):
+    monkeypatch.setattr(epoch, "_SMALL", 0)
     writer = RecordWriter.open(tmp_path / "r", manifest())
-    writer.write(looks[0], step=0, precision="float16")
+    writer.write(looks[0], step=0)
     record = load_record(writer.folder)
     assert record.maps(0)["label_maps"].dtype == np.float16
     loss = (record.record(0).label_maps.maps - looks[0].label_maps.maps).abs().amax((1, 2))
