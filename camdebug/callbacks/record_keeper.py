@@ -86,8 +86,8 @@ class RecordKeeper:
     def _tell_of(self, writer: RecordWriter) -> None:
         if writer.moved_from is not None:
             self._messages.warn_once(
-                f"camdebug keeps the record of this run in {writer.folder}, because {writer.moved_from} holds that of "
-                "another run, or other files, which stay as they are."
+                f"camdebug keeps the record of this run in {writer.folder}, because {writer.moved_from} "
+                f"{writer.moved_because}. Nothing there was changed."
             )
         if writer.set_aside:
             first, last = writer.set_aside[0], writer.set_aside[-1]

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from camdebug.store import disk
@@ -24,8 +25,23 @@ MANIFEST, EPOCHS, STARTS, ENDS, SUPERSEDED, LOCK = (
 _MOST_SIBLINGS = 10_000
 
 
-def take_folder(folder: Path, manifest: Manifest) -> tuple[Path, bool]:
-    """The folder, or the next free sibling, that is now this run's and locked; and whether a record goes on in it.
+@dataclass(frozen=True)
+class Claim:
+    """What a run has got.
+
+    Attributes:
+        folder: that is now this run's, and locked.
+        goes_on: whether the run's record is in it already.
+        moved_because: what the folder that was asked for is or holds, when it is another one; otherwise ``None``.
+    """
+
+    folder: Path
+    goes_on: bool
+    moved_because: str | None
+
+
+def take_folder(folder: Path, manifest: Manifest) -> Claim:
+    """Take the folder, or the next free sibling.
 
     Raises:
         OSError: when no folder can be made or written to.
@@ -34,10 +50,12 @@ def take_folder(folder: Path, manifest: Manifest) -> tuple[Path, bool]:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder.parent)) from None
+    moved_because = None
     for candidate in _candidates(folder):
-        goes_on = _take(candidate, manifest)
-        if goes_on is not None:
-            return candidate, goes_on
+        taken = _take(candidate, manifest)
+        if isinstance(taken, bool):
+            return Claim(candidate, taken, moved_because)
+        moved_because = moved_because or taken
     raise FileExistsError(errno.EEXIST, f"and {_MOST_SIBLINGS} folders beside it are taken", str(folder))
 
 
@@ -46,24 +64,26 @@ def _candidates(folder: Path) -> Iterator[Path]:
     yield from (folder.with_name(f"{folder.name}-{number}") for number in range(1, _MOST_SIBLINGS + 1))
 
 
-def _take(folder: Path, manifest: Manifest) -> bool | None:
-    """``None`` when it is somebody else's, in which case nothing in it has been touched."""
+def _take(folder: Path, manifest: Manifest) -> bool | str:
+    """Whether a record goes on in it; or why it is somebody else's, and then nothing in it has been touched."""
     try:
         made = disk.make_folder(folder)
     except FileExistsError:
-        return None
-    if not _is_free(folder) and not _is_of_the_run(folder, manifest):
-        return None
+        return "is a link" if folder.is_symlink() else "is no folder"
+    found = _found_in(folder, manifest)
+    if isinstance(found, str):
+        return found
     try:
         locked = disk.lock(folder / LOCK)
     except BlockingIOError:
-        return None
+        return "is in use by another process"
     # Another process may have come first until the lock was ours. Where there are no locks, mkdir is the lock.
-    if _is_of_the_run(folder, manifest):
+    found = _found_in(folder, manifest)
+    if found is True:
         return True
-    if not _is_free(folder) or not (locked or made):
+    if isinstance(found, str) or not (locked or made):
         disk.unlock(folder / LOCK)
-        return None
+        return found or "may be in use by another process"
     try:
         disk.write_file(folder / MANIFEST, to_json(to_plain(manifest)) + b"\n")
     except BaseException:
@@ -72,20 +92,24 @@ def _take(folder: Path, manifest: Manifest) -> bool | None:
     return False
 
 
-def _is_free(folder: Path) -> bool:
-    """Nothing is in it but what a run that was killed at its very start leaves."""
-    return all(name == LOCK or _is_draft(name) for name in disk.names_in(folder))
+def _found_in(folder: Path, manifest: Manifest) -> bool | str:
+    """Whether it holds the run's record, ``False`` when it is free; or what else it holds."""
+    names = disk.names_in(folder)
+    if all(name == LOCK or _is_draft(name) for name in names):  # as a run leaves it that was killed at its very start
+        return False
+    with suppress(OSError, RecordError):
+        found = read_manifest(folder / MANIFEST)
+        if found.run_id != manifest.run_id:
+            return "holds the record of another run"
+        if not found.is_of_the_run(manifest):
+            return "holds the record of this run on other probes"
+        if all(disk.is_folder(folder / name) for name in (EPOCHS, STARTS, ENDS, SUPERSEDED) if name in names):
+            return True
+    return "holds other files"
 
 
 def _is_draft(name: str) -> bool:
     return name.startswith(f".{MANIFEST}.") and name.endswith(disk.DRAFT)
-
-
-def _is_of_the_run(folder: Path, manifest: Manifest) -> bool:
-    with suppress(OSError, RecordError):
-        parts = [folder / name for name in (EPOCHS, STARTS, ENDS, SUPERSEDED) if name in disk.names_in(folder)]
-        return all(map(disk.is_folder, parts)) and read_manifest(folder / MANIFEST).is_of_the_run(manifest)
-    return False
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -34,15 +34,17 @@ class RecordWriter:
 
     Attributes:
         folder: that the record is in.
-        moved_from: the folder that was asked for, when it is another run's or holds other files; otherwise ``None``.
+        moved_from: the folder that was asked for, when it could not be taken; otherwise ``None``.
+        moved_because: why, to be said after that folder's name, such as ``"holds the record of another run"``.
         goes_on: there was a record of this run, which goes on.
         set_aside: epochs that were moved to ``superseded/`` because the run was resumed from before them.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, moved_from: Path | None) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, moved_from: Path | None, moved_because: str | None) -> None:
         self.folder = folder
         self.moved_from = moved_from
         self.goes_on = False
+        self.moved_because = moved_because
         self.set_aside: tuple[int, ...] = ()
         self._manifest = manifest
         self._start = 1
@@ -63,16 +65,17 @@ class RecordWriter:
             OSError: when the folder cannot be made or written to.
         """
         asked = Path(os.path.abspath(folder))
-        taken, goes_on = take_folder(asked, manifest)
-        writer = cls(taken, manifest, moved_from=asked if taken != asked else None)
+        claim = take_folder(asked, manifest)
+        because = claim.moved_because
+        writer = cls(claim.folder, manifest, moved_from=asked if because else None, moved_because=because)
         try:
-            disk.make_folder(taken / EPOCHS)
+            disk.make_folder(writer.folder / EPOCHS)
             writer._sweep()
-            if goes_on:
+            if claim.goes_on:
                 writer.goes_on = True
                 writer._go_on(last_epoch)
         except BaseException:
-            disk.unlock(taken / LOCK)
+            disk.unlock(writer.folder / LOCK)
             raise
         return writer
 

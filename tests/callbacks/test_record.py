@@ -116,7 +116,7 @@ def test_the_record_of_another_run_stays_as_it_is_and_the_move_is_said(tmp_path)
     before = tree(tmp_path / RECORD)
     said = fit(tmp_path, small(), epochs=2)
     assert len(said) == 1
-    assert f"{tmp_path / RECORD}-1, because {tmp_path / RECORD} holds that of another run" in said[0]
+    assert f"{tmp_path / RECORD}-1, because {tmp_path / RECORD} holds the record of another run." in said[0]
     assert tree(tmp_path / RECORD) == before
     assert load_record(tmp_path / f"{RECORD}-1").epochs == (0, 1)
 
@@ -126,6 +126,7 @@ def test_files_of_somebody_else_stay_as_they_are(tmp_path):
     (tmp_path / RECORD / "thesis.txt").write_text("do not lose me")
     said = fit(tmp_path, small(), epochs=1)
     assert len(said) == 1
+    assert f"because {tmp_path / RECORD} holds other files." in said[0]
     assert tree(tmp_path / RECORD) == {"thesis.txt": b"do not lose me"}
     assert load_record(tmp_path / f"{RECORD}-1").epochs == (0,)
 

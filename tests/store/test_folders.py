@@ -27,7 +27,7 @@ def test_a_new_record_takes_the_folder_itself(tmp_path, there):
     if there == "empty":
         folder.mkdir()
     writer = run(folder, 0, 2)
-    assert (writer.folder, writer.moved_from, writer.set_aside) == (folder, None, ())
+    assert (writer.folder, writer.moved_from, writer.moved_because, writer.set_aside) == (folder, None, None, ())
     assert load_record(folder).epochs == (0, 2)
     assert sorted(p.name for p in folder.iterdir()) == ["ends", "epochs", "manifest.json", "writer.lock"]
     assert sorted(p.name for p in (folder / "epochs" / "000002").iterdir()) == [
@@ -46,9 +46,17 @@ def test_a_relative_folder_stays_where_it_was_when_the_program_moves(tmp_path, m
     assert load_record(tmp_path / "record").epochs == (0,)
 
 
-@pytest.mark.parametrize(
-    "theirs", ["a file", "a folder", "another run", "another probe set", "a torn manifest", "another schema"]
-)
+THEIRS = {
+    "a file": "holds other files",
+    "a folder": "holds other files",
+    "a torn manifest": "holds other files",
+    "another schema": "holds other files",
+    "another run": "holds the record of another run",
+    "another probe set": "holds the record of this run on other probes",
+}
+
+
+@pytest.mark.parametrize("theirs", THEIRS)
 def test_what_is_not_this_runs_is_left_alone_and_the_next_free_folder_is_taken(tmp_path, theirs):
     folder = tmp_path / "record"
     if theirs == "another run":
@@ -62,9 +70,11 @@ def test_what_is_not_this_runs_is_left_alone_and_the_next_free_folder_is_taken(t
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text('{"schema": 1, "run_id"', encoding="utf-8")
     before = tree(folder)
-    first, second = run(folder, 0), run(folder, 0, 1, run_id="third")
+    first, second = run(folder, 0), run(folder, 0, 1, run_id="fourth", probe_fingerprint="1" * 64)
     assert [w.folder.name for w in (first, second)] == ["record-1", "record-2"]
     assert [w.moved_from for w in (first, second)] == [folder, folder]
+    because = "holds the record of another run" if theirs == "another probe set" else THEIRS[theirs]
+    assert [w.moved_because for w in (first, second)] == [THEIRS[theirs], because]
     assert tree(folder) == before
     assert load_record(second.folder).epochs == (0, 1)
 
@@ -127,7 +137,7 @@ def test_a_record_with_a_link_in_it_is_not_gone_on_with(tmp_path, part):
     (tmp_path / "record" / part).symlink_to(tmp_path / "outside")
     disk.unlock(tmp_path / "record" / "writer.lock")
     writer = run(tmp_path / "record", 0)
-    assert writer.folder.name == "record-1"
+    assert (writer.folder.name, writer.moved_because) == ("record-1", "holds other files")
     assert list((tmp_path / "outside").iterdir()) == []
 
 
@@ -139,7 +149,8 @@ def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path, target):
         (tmp_path / "outside").mkdir()
     before = tree(tmp_path)
     (tmp_path / "record").symlink_to(tmp_path / "outside")
-    assert run(tmp_path / "record", 0).folder.name == "record-1"
+    writer = run(tmp_path / "record", 0)
+    assert (writer.folder.name, writer.moved_because) == ("record-1", "is a link")
     outside = {k: v for k, v in tree(tmp_path).items() if k.startswith("outside")}
     assert outside == before
 
@@ -175,7 +186,8 @@ def test_without_locks_the_one_that_makes_the_folder_has_it(tmp_path, monkeypatc
     assert run(tmp_path / "record", 0, run_id="other").folder.name == "record-1"
     assert run(tmp_path / "record", 1, last_epoch=0).folder.name == "record"
     (tmp_path / "found").mkdir()  # another process may have made it, and be about to write
-    assert run(tmp_path / "found", 0).folder.name == "found-1"
+    writer = run(tmp_path / "found", 0)
+    assert (writer.folder.name, writer.moved_because) == ("found-1", "may be in use by another process")
 
 
 def test_a_look_of_no_possible_epoch_is_refused(tmp_path):

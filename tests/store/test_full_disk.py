@@ -122,6 +122,7 @@ def test_a_file_of_that_name_is_left_alone(tmp_path):
     (tmp_path / "record").write_text("mine", encoding="utf-8")
     writer = RecordWriter.open(tmp_path / "record", manifest())
     assert (writer.folder, writer.moved_from) == (tmp_path / "record-1", tmp_path / "record")
+    assert writer.moved_because == "is no folder"
     assert (tmp_path / "record").read_text(encoding="utf-8") == "mine"
 
 
