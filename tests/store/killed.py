@@ -11,36 +11,16 @@ import select
 import shutil
 import signal
 import sys
-from contextlib import nullcontext
+import traceback
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from interrupted import CALLS, CHANGES, die, interrupted, plain_writer
-from looks import look_at, manifest, tree
+from looks import look_at, manifest
+from processes import child, outcome, state_of
+from raced import another_run, open_while_opening, race
 
-from camdebug.store import RecordError, RecordWriter, disk, load_record
-
-
-def child(work):
-    """Fork; the child does ``work(report)`` and ends. Gives its id and the pipe that it reports through."""
-    reading, writing = os.pipe()
-    process = os.fork()
-    if process:
-        os.close(writing)
-        return process, reading
-    os.close(reading)
-    code = 1
-    try:
-        work(lambda text: os.write(writing, f"{text}\n".encode()))
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def outcome(process, reading, heard=b""):
-    """How a child ended (its exit code, or minus the signal), and what it reported, in lines."""
-    with os.fdopen(reading, "rb") as pipe:
-        said = heard + pipe.read()
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.decode().splitlines()
+from camdebug.store import RecordWriter, disk, load_record
 
 
 def new_run(folder, count=2):
@@ -63,16 +43,6 @@ def resumed_run(folder):
         report(2)
 
     return work
-
-
-def state_of(folder):
-    """What a reader finds."""
-    try:
-        record = load_record(folder)
-    except RecordError as error:
-        return {"error": str(error), "epochs": [], "notes": []}
-    whole = all(len(record.record(epoch).label_maps) == 40 for epoch in record.epochs)
-    return {"error": None, "epochs": list(record.epochs), "notes": list(record.notes), "whole": whole}
 
 
 def kill_at_every_call(folder, make, start, *, calls=CHANGES, plain=False):
@@ -144,46 +114,20 @@ def full_disk(folder):
     return {"code": code, "said": said, **state_of(folder)}
 
 
-def race(folder, ids, *, locks=True):
-    """All open the same folder when the pipe closes, and write when all have opened."""
-    waiting, starting = os.pipe()
-    done, ending = os.pipe()
-
-    def work_of(run_id):
-        def work(report):
-            os.close(starting)
-            os.close(ending)
-            os.read(waiting, 1)
-            if not locks:
-                disk.lock = lambda path: True
-            writer = RecordWriter.open(folder, manifest(run_id=run_id))
-            report(f"{writer.folder.name} {'-' if writer.moved_from is None else writer.moved_from.name}")
-            os.read(done, 1)
-            for epoch in range(2):
-                writer.write(look_at(epoch), step=epoch)
-
-        return work
-
-    racers = [child(work_of(run_id)) for run_id in ids]
-    os.close(starting)
-    heard = [os.read(reading, 1) for _, reading in racers]
-    os.close(ending)
-    ends = [outcome(*racer, letter) for racer, letter in zip(racers, heard, strict=True)]
-    said = [lines[0].split() for _, lines in ends]
-    names = sorted(p.name for p in folder.parent.iterdir())
-    return {
-        "codes": [code for code, _ in ends],
-        "folders": [words[0] for words in said],
-        "moved_from": [words[1] for words in said],
-        "ids": [load_record(folder.parent / words[0]).manifest.run_id for words in said],
-        "epochs": [state_of(folder.parent / name)["epochs"] for name in names],
-        "names": names,
-    }
-
-
 def read_while_writing(folder, count=30):
-    """What one reader sees from before the first epoch to after the last."""
-    process, reading = child(new_run(folder, count=count))
+    """What one reader sees from before the first epoch to after the last. The writer waits for it after each."""
+    going_on, having_read = os.pipe()
+    os.set_blocking(having_read, False)
+
+    def work(report):
+        os.close(having_read)
+        writer = RecordWriter.open(folder, manifest())
+        report("opened")
+        for epoch in range(count):
+            writer.write(look_at(epoch), step=epoch)
+            os.read(going_on, 1 << 16)  # all that was read since
+
+    process, reading = child(work)
     os.read(reading, 1)
     seen, over = [], False
     while not over:
@@ -191,7 +135,10 @@ def read_while_writing(folder, count=30):
         record = load_record(folder)
         rows = len(record.verdict_rows())
         seen.append([list(record.epochs), list(record.notes), rows])
-    os.close(reading)
+        with suppress(BlockingIOError):
+            os.write(having_read, b".")
+    for end in (reading, going_on, having_read):
+        os.close(end)
     return seen
 
 
@@ -221,22 +168,6 @@ def worker_outlives(folder, *, closes=True):
     return found
 
 
-def another_run(folder):
-    """The tree of a record before and after two other runs ask for its folder, one of them while it is written."""
-    writer = RecordWriter.open(folder, manifest())
-    writer.write(look_at(0), step=0)
-    before = tree(folder)
-
-    def work(report):
-        for run_id in ("other", "run"):
-            other = RecordWriter.open(folder, manifest(run_id=run_id))
-            other.write(look_at(0), step=0)
-            report(other.folder.name)
-
-    code, said = outcome(*child(work))
-    return {"code": code, "said": said, "touched": before != tree(folder)}
-
-
 def four_epochs(folder):
     new_run(folder, count=4)(lambda _: None)
     return folder
@@ -255,14 +186,19 @@ def main(folder, scenarios):
         "full disk": full_disk,
         "race": lambda at: [race(at / f"{n}" / "record", ["a", "b", "c"]) for n in range(6)],
         "race of one run": lambda at: [race(at / f"{n}" / "record", ["a", "a"]) for n in range(6)],
-        "race without locks": lambda at: race(at / "record", ["a", "a"], locks=False),
+        "opening while opening": open_while_opening,
+        "opening without locks": lambda at: open_while_opening(at, locks=False),
         "worker with the lock": lambda at: worker_outlives(at, closes=False),
         "reader": read_while_writing,
         "worker": worker_outlives,
         "another run": another_run,
+        "broken": lambda at: 1 / 0,
     }
     for scenario in scenarios:
-        found = do[scenario](folder / scenario)
+        try:
+            found = {"found": do[scenario](folder / scenario)}
+        except Exception:
+            found = {"failed": traceback.format_exc()}
         (folder / f"{scenario}.json").write_text(json.dumps(found))
 
 
