@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -63,11 +64,9 @@ def go_through(trainer: facts.Trainer, model: nn.Module, work: Work, batches: Ba
 
 @contextmanager
 def _left_as_it_was(trainer: facts.Trainer) -> Iterator[None]:
-    """Which module, data and predict loader the Trainer knows. A datamodule would take our batches for its own."""
-    loop, strategy, datamodule = trainer.predict_loop, trainer.strategy, trainer.datamodule
-    kept = [(loop._data_source, "instance"), (loop, "_combined_loader"), (loop, "max_batches")]
-    kept += [(strategy, "_lightning_module"), (strategy, "_model")]
-    before = [(owner, name, getattr(owner, name)) for owner, name in kept if hasattr(owner, name)]
+    """What the Trainer knows and has found. A datamodule would take our batches for its own."""
+    datamodule = trainer.datamodule
+    before = [(owner, name, _copied(getattr(owner, name))) for owner, name in _kept(trainer) if hasattr(owner, name)]
     trainer.datamodule = None
     try:
         yield
@@ -75,6 +74,33 @@ def _left_as_it_was(trainer: facts.Trainer) -> Iterator[None]:
         trainer.datamodule = datamodule
         for owner, name, value in before:
             setattr(owner, name, value)
+
+
+def _kept(trainer: facts.Trainer) -> Iterator[tuple[object, str]]:
+    """Where a Trainer keeps its module, data and state, the metrics of its last run, and what it has predicted."""
+    ours, fitting = trainer.predict_loop, trainer.fit_loop
+    loops = (ours, fitting, fitting.epoch_loop.val_loop, trainer.validate_loop, trainer.test_loop)
+    owners: list[tuple[object, str]] = [
+        *((loop._data_source, "instance") for loop in loops),
+        *((loop, "_combined_loader") for loop in loops),
+        (ours, "max_batches batch_progress epoch_batch_indices _predictions _return_predictions"),
+        (getattr(trainer, "_data_connector", None), "_datahook_selector"),
+        (trainer.strategy, "_lightning_module _model"),
+        (trainer.state, "fn status stage"),
+        (trainer.profiler, "_lightning_module _stage"),
+        (
+            getattr(trainer, "_logger_connector", None),
+            "_callback_metrics _logged_metrics _progress_bar_metrics _current_fx _first_loop_iter",
+        ),
+    ]
+    return ((owner, name) for owner, names in owners for name in names.split())
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401
+    """What is written in place, so that it cannot be put back itself: dicts of metrics, and counts of batches."""
+    if isinstance(value, dict):
+        return dict(value)
+    return deepcopy(value) if type(value).__name__.endswith("Progress") else value
 
 
 class _Carrier:

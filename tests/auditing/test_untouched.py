@@ -105,6 +105,55 @@ def test_each_batch_meets_the_model_as_it_was():
     )
 
 
+def found_by(fitted):
+    """What a Trainer has found so far, and what it works with."""
+    loops = (fitted.fit_loop, fitted.fit_loop.epoch_loop.val_loop, fitted.validate_loop, fitted.predict_loop)
+    state = fitted.state
+    return {
+        **{kind: dict(getattr(fitted, f"{kind}_metrics")) for kind in ("callback", "logged", "progress_bar")},
+        "state": (state.fn, state.status, state.stage),
+        "loaders": [(id(loop._data_source.instance), id(loop._combined_loader)) for loop in loops],
+        "train loader": id(fitted.train_dataloader),
+        "predicted": [p.clone() for part in fitted.predict_loop._predictions for p in part],
+        "counted": str(fitted.predict_loop.state_dict()),
+        "hooks": id(fitted._data_connector._datahook_selector),
+    }
+
+
+def after_a_training(*callbacks):
+    fitted, model = trainer(callbacks=list(callbacks)), Module()
+    with ours():
+        fitted.predict(model, val_loader())
+        fitted.fit(model, train_loader(), val_loader())
+    before = found_by(fitted)
+    assert {"train_loss", "val_loss"} <= set(before["callback"])
+    assert len(before["predicted"]) > 0
+    return fitted, model, before
+
+
+def test_the_trainer_keeps_the_metrics_state_and_loaders_of_its_last_run():
+    fitted, model, before = after_a_training()
+    quick(model, fitted=fitted)
+    assert differences(before, found_by(fitted)) == []
+    assert fitted.state.fn == "fit"
+
+
+def test_it_keeps_them_after_a_failure_too():
+    fitted, model, before = after_a_training(Failing())
+    with pytest.raises(OSError, match="disk full"):
+        quick(model, fitted=fitted)
+    assert differences(before, found_by(fitted)) == []
+
+
+def test_without_keeping_them_they_would_be_gone(monkeypatch):
+    fitted, model, before = after_a_training()
+    monkeypatch.setattr(engine, "_kept", lambda fitted: iter(()))
+    quick(model, fitted=fitted)
+    lost = differences(before, found_by(fitted))
+    for name in ("callback", "logged", "state", "train loader", "predicted", "counted", "hooks"):
+        assert any(entry.startswith(name) for entry in lost), name
+
+
 class Failing(pl.Callback):
     def on_predict_batch_end(self, fitted, module, outputs, batch, index, dataloader_idx=0):
         if index == 2:
