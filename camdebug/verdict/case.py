@@ -107,7 +107,7 @@ class Case:
     def _level(self) -> tuple[Level, str, bool]:
         """The level, the sentence that says why, and whether this look has measured anything."""
         if self.contrast is None:
-            return Level.NOT_MEASURABLE, words.not_tested(self.scores, LEAST_PROBES), False
+            return Level.NOT_MEASURABLE, words.not_tested(self.scores, LEAST_PROBES, once=self.look.once), False
         before = Level(self.memory.level)
         raised = before if before.is_alert else None
         usable = self.contrast.counts[self.contrast.classes.index(self.scores.class_idx)]

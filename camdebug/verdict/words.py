@@ -41,15 +41,16 @@ _COLUMNS = (
 )
 
 
-def not_tested(scores: ClassScores, needed: int) -> str:
-    """Why the background of a class was not tested."""
+def not_tested(scores: ClassScores, needed: int, *, once: bool) -> str:
+    """Why the background of a class was not tested; an audit, which looks ``once``, has no ``contrast`` to set."""
     if scores.probes == 0:
         return "It has no probe. Add annotated pictures of it."
     if scores.probes < needed:
         return f"Its background was not tested: it has {scores.probes} probes, and that takes {needed}. Add some."
+    also = "" if once else "; and contrast=True"
     return (
-        f"Its background was not tested. That takes {needed} probes with boxes of 2 to 70 % of the picture, as many in "
-        "the other classes together, and contrast=True."
+        f"Its background was not tested. That takes {needed} probes with boxes of 2 to 70 % of the picture, and as "
+        f"many in the other classes together{also}."
     )
 
 

@@ -42,6 +42,14 @@ def spent(judge):
     return sum(judge.state_dict()[part][0] for part in ("screening", "confirming", "placing"))
 
 
+@pytest.mark.parametrize("once", [True, False])
+def test_an_argument_that_an_audit_does_not_have_is_not_advised_there(once):
+    judge = Judge(NAMES, alpha=ALPHA, once=once)
+    verdicts = judge.judge(judge.begin(CLASSES, LEARNED, epoch=0, looks_left=1), CLASSES, [], [], [])
+    assert all("was not tested. That takes 20 probes" in v.reason for v in verdicts)
+    assert ["contrast=True" in v.reason for v in verdicts] == [not once] * 3
+
+
 def test_it_spends_alpha_over_all_classes_and_not_more():
     judge = Judge(NAMES, alpha=ALPHA, once=True)
     judged(judge)
