@@ -11,6 +11,7 @@ from torch import nn
 
 from camdebug.auditing.batches import Batches, OfDataset, OfProbes, first_usable
 from camdebug.auditing.engine import check_strategy, go_through, package_of
+from camdebug.auditing.report import AuditedPictures, AuditReport, BackgroundLook, Worst
 from camdebug.auditing.words import report_words
 from camdebug.auditing.work import Found, Plan, Work
 from camdebug.callbacks.arguments import check_count, check_probes, check_share
@@ -19,7 +20,6 @@ from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.probe.dataset import drawing_order, reader_of
 from camdebug.probe.probe_set import ProbeSet
-from camdebug.records.audit import AuditedPictures, AuditReport, BackgroundLook, Worst
 
 _WORST = 5
 
@@ -63,7 +63,7 @@ def audit(
         target_layer: dotted name or module; by default the last spatial stage.
         batch_size: pictures in a forward.
         num_workers: processes that read pictures, as of a ``DataLoader``.
-        alpha: at most this share of clean models gets any alert, over all classes.
+        alpha: the share of clean models that get any alert, over all classes, is meant to be at most this.
         seed: of the dataset's transforms if they are random, of the probes, donors and permutations.
 
     Raises:

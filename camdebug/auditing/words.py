@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from camdebug.auditing.report import AuditReport, BackgroundLook, Worst
 from camdebug.measures.summary import over_classes
 from camdebug.numerals import count_of, number, percent
 from camdebug.probe.checks import name_a_few
 from camdebug.records import ClassScores, ClassVerdict, Split
-from camdebug.records.audit import AuditReport, BackgroundLook, Worst
 from camdebug.verdict.words import LIMITS
 
 _REASONS = 6
@@ -18,12 +18,16 @@ _HEADINGS = (
     "verdict",
     "pictures",
     "readable",
-    "right",
+    "right (by chance)",
     "heat outside (uniform)",
     "D (chance 0)",
     "where right",
     "where wrong",
     "fall when swapped (chance 0)",
+)
+_CHANCE = (
+    "In brackets is what chance gives. Right: the share of all predictions that name the class, which is what dealing "
+    "them out at random would get right. Heat: what lies outside when it is spread evenly."
 )
 _ONE_LOOK = (
     "An audit is one look: it can say watch and confirmed; suspect takes two. Heat outside the boxes describes, and "
@@ -52,15 +56,18 @@ def _head(look: BackgroundLook | None) -> str:
             "whether predictions depend on backgrounds."
         )
     sure = (
-        f"How sure: one look at {count_of(sum(look.probes), 'probe')} with swapped backgrounds. At most "
-        f"{percent(look.alpha)} of clean models get any alert, over all classes."
+        f"How sure: one look at {count_of(sum(look.probes), 'probe')} with swapped backgrounds. The share of clean "
+        f"models that get any alert, over all classes, is meant to be at most {percent(look.alpha)}."
     )
     return "\n".join([f"camdebug audit: {look.verdict.reason}", " ".join([sure, *look.notes])])
 
 
 def _table(report: AuditReport) -> str:
     verdicts = report.look.classes if report.look is not None else (None,) * len(report.classes)
-    rows = [_row(*entry) for entry in zip(report.classes, verdicts, report.split.classes, strict=True)]
+    rows = [
+        _row(*entry)
+        for entry in zip(report.classes, report.chance_recalls, verdicts, report.split.classes, strict=True)
+    ]
     rows.append(_mean_row(report))
     tested = report.look is not None
     kept = [i for i, heading in enumerate(_HEADINGS) if tested or heading not in ("verdict", _HEADINGS[-1])]
@@ -71,21 +78,21 @@ def _table(report: AuditReport) -> str:
         f"Heat of {len(report.pictures)} of {count_of(report.size, 'picture')}: {report.method} of the label on "
         f"{report.layer} ({report.layer_reason})."
     )
-    return "\n".join([measured, *(f"  {line}" for line in lines)])
+    return "\n".join([measured, *(f"  {line}" for line in lines), _CHANCE])
 
 
-def _row(scores: ClassScores, verdict: ClassVerdict | None, split: Split) -> tuple[str, ...]:
+def _row(scores: ClassScores, chance: float, verdict: ClassVerdict | None, split: Split) -> tuple[str, ...]:
     gap = None if verdict is None else verdict.swap_gap.present
     return (
         scores.name,
         "" if verdict is None else _level(verdict),
         str(scores.probes),
         str(scores.valid),
-        "-" if scores.recall is None else percent(scores.recall),
-        _outside(scores.outside_mass, scores.chance_outside_mass),
+        _beside(scores.recall, chance),
+        _beside(scores.outside_mass, scores.chance_outside_mass),
         _number(scores.log_density_ratio),
-        _outside(split.right.outside_mass, split.right.chance_outside_mass),
-        _outside(split.wrong.outside_mass, split.wrong.chance_outside_mass),
+        _beside(split.right.outside_mass, split.right.chance_outside_mass),
+        _beside(split.wrong.outside_mass, split.wrong.chance_outside_mass),
         _number(gap),
     )
 
@@ -93,23 +100,23 @@ def _row(scores: ClassScores, verdict: ClassVerdict | None, split: Split) -> tup
 def _mean_row(report: AuditReport) -> tuple[str, ...]:
     """Each class counts alike in what is a mean of classes, each picture in what is split by right and wrong."""
     classes, overall = report.classes, report.split.overall
-    recall = over_classes(classes, "recall")
+    chances = [chance for c, chance in zip(classes, report.chance_recalls, strict=True) if c.recall is not None]
     return (
         "all classes",
         "",
         str(sum(c.probes for c in classes)),
         str(sum(c.valid for c in classes)),
-        "-" if recall is None else percent(recall),
-        _outside(over_classes(classes, "outside_mass"), over_classes(classes, "chance_outside_mass")),
+        _beside(over_classes(classes, "recall"), sum(chances) / max(len(chances), 1)),
+        _beside(over_classes(classes, "outside_mass"), over_classes(classes, "chance_outside_mass")),
         _number(over_classes(classes, "log_density_ratio")),
-        _outside(overall.right.outside_mass, overall.right.chance_outside_mass),
-        _outside(overall.wrong.outside_mass, overall.wrong.chance_outside_mass),
+        _beside(overall.right.outside_mass, overall.right.chance_outside_mass),
+        _beside(overall.wrong.outside_mass, overall.wrong.chance_outside_mass),
         "",
     )
 
 
-def _outside(mass: float | None, chance: float | None) -> str:
-    return "-" if mass is None or chance is None else f"{percent(mass)} ({percent(chance)})"
+def _beside(share: float | None, chance: float | None) -> str:
+    return "-" if share is None or chance is None else f"{percent(share)} ({percent(chance)})"
 
 
 def _number(value: float | None) -> str:

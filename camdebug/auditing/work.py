@@ -27,6 +27,7 @@ from camdebug.measures.localisation import localisation_scores
 from camdebug.observe import Observer
 from camdebug.probe.boxes import coverage
 from camdebug.probe.probe_set import ProbeSet
+from camdebug.probe.reading import Sample, Skip
 from camdebug.records import EpochRecord
 
 NOT_REACHED = "not reached: the Trainer's limit_predict_batches or fast_dev_run ended before"
@@ -169,7 +170,10 @@ class Work:
         return record, tuple(note for note in notes[: 1 + observer.gives_probabilities] if note)
 
     def _probes(self, rows: Rows) -> ProbeSet:
-        """Those given, or those that ``ProbeSet.from_dataset`` would draw, known by now without a search."""
+        """Those given, or those that ``ProbeSet.from_dataset`` would draw, known by now without a search.
+
+        A picture that cannot be read a second time is left out.
+        """
         if self._plan.probes is not None:
             return self._plan.probes
         index, labels, _, _ = rows.unpacked()
@@ -179,20 +183,40 @@ class Work:
             if counts[label_of[i]] < self._plan.per_class:
                 counts[label_of[i]] += 1
                 taken.append(i)
-        samples = [usable(self._plan.pictures.read(i)) for i in taken]
+        samples, lost = self._read_again(taken)
+        rows.left_out |= lost
+        taken = [i for i in taken if i not in lost]
+        if not taken:
+            raise ValueError(
+                f"dataset: no picture could be read again as a probe: {'; '.join(sorted(set(lost.values())))}; "
+                "per_class=0 asks for where the heat lies alone"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the report says which classes have none
             probes = ProbeSet(
-                [s.image for s in samples],
-                [s.label for s in samples],
-                [s.boxes for s in samples],
-                ignore=[s.ignore for s in samples],
+                [samples[i].image for i in taken],
+                [samples[i].label for i in taken],
+                [samples[i].boxes for i in taken],
+                ignore=[samples[i].ignore for i in taken],
                 class_names=self._names,
                 source_ids=[self._plan.pictures.source_id(i) for i in taken],
             )
         if len(set(self._peers.exchange(probes.fingerprint))) > 1:
             raise ValueError("dataset: gives other pictures in other processes; pass probes=ProbeSet(...)")
         return probes
+
+    def _read_again(self, taken: list[int]) -> tuple[dict[int, Sample], dict[int, str]]:
+        """Samples of these pictures, and why others are no probe: one that any process cannot read is nobody's."""
+        samples: dict[int, Sample] = {}
+        lost: dict[int, str] = {}
+        like = (tuple(self._first.shape), self._first.dtype)
+        for i in taken:
+            try:
+                samples[i] = usable(self._plan.pictures.read(i), like)
+            except Skip as skip:
+                lost[i] = f"measured, but left out of the probes when it was read again ({skip})"
+        everybodys = self._peers.exchange(lost)
+        return samples, {i: part[i] for part in reversed(everybodys) for i in part}
 
     @contextmanager
     def _borrowed(self, *, copied: tuple[str, ...] | None) -> Iterator[list[str]]:

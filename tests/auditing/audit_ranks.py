@@ -6,11 +6,19 @@ import sys
 from pathlib import Path
 
 import torch
-from small_audit import Annotated, bits, net, quick
+from small_audit import Annotated, ReadOnce, bits, net, quick
 from small_training import Net, probes, seed, trainer
 
 LOOK = {"per_class": 21, "num_workers": 0, "batch_size": 16}
-FINE = ("heat", "fewer batches than ranks", "no sampler", "look", "a probe set", "buffers of their own")
+FINE = (
+    "heat",
+    "fewer batches than ranks",
+    "no sampler",
+    "look",
+    "a probe lost on rank 1",
+    "a probe set",
+    "buffers of their own",
+)
 FAILING = ("model fails on rank 1", "callback fails on rank 0", "pictures differ", "look fails on rank 1")
 
 
@@ -35,6 +43,8 @@ class Unlike(Annotated):
 
 def options_of(name):
     """What is audited in a case."""
+    if name == "a probe lost on rank 1":
+        return {"dataset": ReadOnce(120, fails=os.environ.get("LOCAL_RANK", "1") == "1"), **LOOK}
     if name in ("look", "pictures differ", "look fails on rank 1"):
         kind = Unlike if name == "pictures differ" else Annotated
         return {"dataset": kind(120), **LOOK}

@@ -36,6 +36,20 @@ class Annotated(Dataset):
         return image, {"boxes": boxes, "labels": torch.full((len(boxes),), i % CLASSES)}
 
 
+class ReadOnce(Annotated):
+    """Picture 30 can be read after the one before it, as a batch does, but not when it is drawn as a probe."""
+
+    def __init__(self, count=120, *, fails=True):
+        super().__init__(count)
+        self.fails, self.before = fails, -1
+
+    def __getitem__(self, i):
+        before, self.before = self.before, i
+        if self.fails and i == 30 and before != 29:
+            raise OSError("lost")
+        return super().__getitem__(i)
+
+
 def net():
     seed(1)
     return Net()

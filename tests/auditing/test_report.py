@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
-from small_audit import Annotated, quick
+from small_audit import Annotated, ReadOnce, quick
 from small_training import probes
 
 from camdebug import ProbeSet, audit
-from camdebug.records.audit import SCHEMA
+from camdebug.auditing.report import SCHEMA
+from camdebug.store import disk
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_words_come_in_their_order(looked):
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert text.startswith("camdebug audit: nothing to judge yet.\nHow sure: one look at 84 probes")
-    assert "At most 5 % of clean models get any alert" in text
+    assert "clean models that get any alert, over all classes, is meant to be at most 5 %." in text
     assert "`kind 0`: not learned yet." in text
     assert "no longer once one tunes on the alarms." in text
     assert "*" not in text
@@ -145,6 +146,96 @@ def test_scores_that_look_like_probabilities_are_said_to_be():
 
     report = quick(Soft(), dataset=probes(per_class=20), per_class=20)
     assert "look like probabilities" in str(report)
+
+
+def test_a_probe_that_cannot_be_read_a_second_time_is_left_out_and_named():
+    report = quick(dataset=ReadOnce(), per_class=30, batch_size=16)
+    reason = "measured, but left out of the probes when it was read again (could not be read (OSError))"
+    assert report.left_out[reason] == ("30",)
+    assert "30" in report.pictures.source_ids
+    assert report.look.probes == (29, 30, 29, 28)  # 20, of class 0, is of another size
+    assert f"1 x {reason} (30)" in str(report)
+
+
+def test_no_picture_that_can_be_read_again_says_what_to_do():
+    class Gone(ReadOnce):
+        def __getitem__(self, i):
+            in_order = i in (0, self.before + 1)
+            found = super().__getitem__(i)
+            if not in_order:
+                raise OSError("lost")
+            return found
+
+    with pytest.raises(ValueError, match=r"^dataset: no picture could be read again as a probe: .*per_class=0 asks"):
+        quick(dataset=Gone(40, fails=False), per_class=1, batch_size=16)
+
+
+def test_the_share_that_is_right_stands_beside_what_its_predictions_would_get_by_chance(heat):
+    predicted = heat.pictures.predicted.tolist()
+    shares = [predicted.count(k) / len(predicted) for k in range(4)]
+    assert heat.chance_recalls == pytest.approx(shares)
+    assert [c["chance_recall"] for c in heat.to_dict()["classes"]] == pytest.approx(shares)
+    lines = [line.strip() for line in str(heat).splitlines()]
+    for scores, share in zip(heat.classes, shares, strict=True):
+        row = next(line for line in lines if line.startswith(f"{scores.name} "))
+        assert f"  {100 * scores.recall:.0f} % ({100 * share:.0f} %)  " in row
+    row = next(line for line in lines if line.startswith("all classes"))
+    assert "(25 %)  " in row
+    assert "Right: the share of all predictions that name the class" in str(heat)
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("audit.json", "audit.pictures.jsonl"),
+        ("audit.v1", "audit.v1.pictures.jsonl"),
+        ("audit.v2.json", "audit.v2.pictures.jsonl"),
+        ("audit", "audit.pictures.jsonl"),
+    ],
+)
+def test_the_file_of_pictures_keeps_all_of_the_name_but_json(heat, tmp_path, name, beside):
+    heat.save(tmp_path / name, pictures=True)
+    assert {p.name for p in tmp_path.iterdir()} == {name, beside}
+
+
+def test_a_file_that_another_process_wrote_meanwhile_is_not_overwritten(heat, tmp_path, monkeypatch):
+    write, path = disk._write_new, tmp_path / "audit.json"
+
+    def late(draft, data, most_bytes):
+        write(draft, data, most_bytes)
+        path.write_text("precious")
+
+    monkeypatch.setattr(disk, "_write_new", late)
+    with pytest.raises(FileExistsError, match=r"audit.json exists and holds something else.*overwrite=True"):
+        heat.save(path)
+    assert path.read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["audit.json"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_file_system_without_links_is_no_reason_to_overwrite(heat, tmp_path, monkeypatch, there):
+    def none(*args):
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", none)
+    path = tmp_path / "audit.json"
+    if there:
+        path.write_text("precious")
+        with pytest.raises(FileExistsError):
+            disk.write_file(path, b"other", replace=False)
+        assert path.read_text() == "precious"
+    else:
+        heat.save(path)
+        assert json.loads(path.read_text())["schema"] == SCHEMA
+    assert [p.name for p in tmp_path.iterdir()] == ["audit.json"]
+
+
+def test_the_rows_of_a_large_dataset_may_take_more_than_a_record_holds(heat, tmp_path, monkeypatch):
+    monkeypatch.setattr(disk.write_file, "__kwdefaults__", {"replace": True, "most_bytes": 10})
+    with pytest.raises(OSError, match="would be larger than 10 bytes"):
+        disk.write_file(tmp_path / "record.json", bytes(11))
+    heat.save(tmp_path / "audit.json", pictures=True)
+    assert (tmp_path / "audit.pictures.jsonl").stat().st_size > 10
 
 
 def test_audit_is_a_name_of_the_package():

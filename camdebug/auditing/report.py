@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from torch import Tensor
 
 from camdebug.records.localisation import ClassScores, LocalisationScores
 from camdebug.records.split import RightAgainstWrong
 from camdebug.records.verdict import ClassVerdict, RunVerdict
+from camdebug.store.disk import write_file
+from camdebug.store.plain import to_plain
 
 SCHEMA = 1
 
@@ -64,7 +64,7 @@ class BackgroundLook:
         worst: for each class the source ids of these.
         probes: of each class.
         fingerprint: of the probe set.
-        alpha: share of clean models for which any alert is raised, over all classes.
+        alpha: what the share of clean models that get any alert, over all classes, is meant to be at most.
         notes: what can be found with these probes, and what stands in the way, in sentences.
     """
 
@@ -84,7 +84,7 @@ class AuditReport:
     Attributes:
         pictures: a row for each picture that was measured.
         size: pictures in the dataset.
-        left_out: ids of the pictures that were not measured, by the reason.
+        left_out: ids of the pictures that were not measured, or not looked at as probes although drawn, by the reason.
         classes: means of each class.
         split: right predictions against wrong ones.
         worst: of each class the pictures with the largest D, at most a few.
@@ -114,6 +114,11 @@ class AuditReport:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def chance_recalls(self) -> tuple[float, ...]:
+        """For each class the share of all predictions that name it: its recall if they were dealt out at random."""
+        return tuple(float((self.pictures.predicted == c.class_idx).double().mean()) for c in self.classes)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rows of single pictures, as JSON has it. The same for the same audit, bit for bit."""
         found = {
@@ -129,14 +134,22 @@ class AuditReport:
                 "left_out": {reason: list(ids) for reason, ids in self.left_out.items()},
             },
             "classes": [
-                {**asdict(scores), "right": asdict(split.right), "wrong": asdict(split.wrong), "worst": list(worst)}
-                for scores, split, worst in zip(self.classes, self.split.classes, self.worst, strict=True)
+                {
+                    **asdict(scores),
+                    "chance_recall": chance,
+                    "right": split.right,
+                    "wrong": split.wrong,
+                    "worst": worst,
+                }
+                for scores, chance, split, worst in zip(
+                    self.classes, self.chance_recalls, self.split.classes, self.worst, strict=True
+                )
             ],
-            "all_classes": {"right": asdict(self.split.overall.right), "wrong": asdict(self.split.overall.wrong)},
-            "look": None if self.look is None else asdict(self.look),
+            "all_classes": {"right": self.split.overall.right, "wrong": self.split.overall.wrong},
+            "look": self.look,
             "text": self.text,
         }
-        plain: dict[str, Any] = _plain(found)
+        plain: dict[str, Any] = to_plain(found)
         return plain
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -148,9 +161,9 @@ class AuditReport:
                 "label": int(pictures.labels[i]),
                 "predicted": int(pictures.predicted[i]),
                 "validity": scores.validity[i].name.lower(),
-                "area_fraction": _plain(float(scores.area_fraction[i])),
-                "outside_mass": _plain(float(scores.outside_mass[i])),
-                "log_density_ratio": _plain(float(scores.log_density_ratio[i])),
+                "area_fraction": to_plain(float(scores.area_fraction[i])),
+                "outside_mass": to_plain(float(scores.outside_mass[i])),
+                "log_density_ratio": to_plain(float(scores.log_density_ratio[i])),
             }
 
     def save(self, path: str | os.PathLike[str], *, pictures: bool = False, overwrite: bool = False) -> None:
@@ -168,50 +181,30 @@ class AuditReport:
         files = {target: json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"}
         if pictures:
             lines = [json.dumps(row, allow_nan=False) + "\n" for row in self.rows()]
-            files = {target.with_suffix(".pictures.jsonl"): "".join(lines), **files}
-        for file, content in files.items():
+            files = {_beside(target): "".join(lines), **files}
+        data = {file: content.encode() for file, content in files.items()}
+        for file, content in data.items():
             if not overwrite:
                 _refuse_other(file, content)
-        for file, content in files.items():
+        for file, content in data.items():
             _write(file, content, overwrite=overwrite)
 
 
-def _refuse_other(path: Path, content: str) -> None:
-    if path.exists() and path.read_bytes() != content.encode():
+def _beside(path: Path) -> Path:
+    """Another ending than that of JSON is part of the name: ``audit.v1`` and ``audit.v2`` are two audits."""
+    return path.with_name(f"{path.name.removesuffix('.json')}.pictures.jsonl")
+
+
+def _refuse_other(path: Path, content: bytes) -> None:
+    if path.exists() and path.read_bytes() != content:
         raise FileExistsError(
             f"path: {path} exists and holds something else; choose another name, or pass overwrite=True"
         )
 
 
-def _write(path: Path, content: str, *, overwrite: bool) -> None:
-    """Whole or not at all, also where another process is about to do the same."""
+def _write(path: Path, content: bytes, *, overwrite: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        draft.write_text(content, encoding="utf-8", newline="\n")
-        if overwrite:
-            draft.replace(path)
-        else:
-            _place(draft, path, content)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _place(draft: Path, path: Path, content: str) -> None:
-    try:
-        os.link(draft, path)
-    except FileExistsError:
+        write_file(path, content, replace=overwrite, most_bytes=None)
+    except FileExistsError:  # another process was about to do the same
         _refuse_other(path, content)
-    except OSError:  # a file system without links
-        draft.replace(path)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    """The same in types of JSON, which has no number that is not finite."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(asdict(entry)) if isinstance(entry, Worst) else _plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return getattr(value, "value", value)  # of an Enum
