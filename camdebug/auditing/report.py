@@ -205,6 +205,6 @@ def _refuse_other(path: Path, content: bytes) -> None:
 def _write(path: Path, content: bytes, *, overwrite: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write_file(path, content, replace=overwrite, most_bytes=None)
+        write_file(path, content, replace=overwrite, limited=False)
     except FileExistsError:  # another process was about to do the same
         _refuse_other(path, content)

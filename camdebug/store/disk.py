@@ -47,14 +47,14 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     _sync_folder(path.parent)
 
 
-def write_file(path: Path, data: bytes, *, replace: bool = True, most_bytes: int | None = MOST_BYTES) -> None:
+def write_file(path: Path, data: bytes, *, replace: bool = True, limited: bool = True) -> None:
     """Write a file whole, in place of an earlier one.
 
     Args:
         path: of the file.
         data: what it shall hold.
         replace: whether an earlier one gives way.
-        most_bytes: more is refused; ``None`` for what :func:`read_file` will never read.
+        limited: more than ``MOST_BYTES`` is refused; off for what :func:`read_file` will never read.
 
     Raises:
         FileExistsError: there is an earlier one, and ``replace`` is off.
@@ -62,7 +62,7 @@ def write_file(path: Path, data: bytes, *, replace: bool = True, most_bytes: int
     """
     draft = _draft_of(path)
     try:
-        _write_new(draft, data, most_bytes)
+        _write_new(draft, data, limited)
         if replace:
             os.replace(draft, path)
         else:
@@ -91,9 +91,9 @@ def _draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}{DRAFT}")
 
 
-def _write_new(path: Path, data: bytes, most_bytes: int | None = MOST_BYTES) -> None:
-    if most_bytes is not None and len(data) > most_bytes:
-        raise OSError(errno.EFBIG, f"would be larger than {most_bytes} bytes", str(path))
+def _write_new(path: Path, data: bytes, limited: bool = True) -> None:
+    if limited and len(data) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"would be larger than {MOST_BYTES} bytes", str(path))
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o666)
     try:
         left = memoryview(data)

@@ -201,8 +201,8 @@ def test_the_file_of_pictures_keeps_all_of_the_name_but_json(heat, tmp_path, nam
 def test_a_file_that_another_process_wrote_meanwhile_is_not_overwritten(heat, tmp_path, monkeypatch):
     write, path = disk._write_new, tmp_path / "audit.json"
 
-    def late(draft, data, most_bytes):
-        write(draft, data, most_bytes)
+    def late(draft, data, limited):
+        write(draft, data, limited)
         path.write_text("precious")
 
     monkeypatch.setattr(disk, "_write_new", late)
@@ -231,7 +231,7 @@ def test_a_file_system_without_links_is_no_reason_to_overwrite(heat, tmp_path, m
 
 
 def test_the_rows_of_a_large_dataset_may_take_more_than_a_record_holds(heat, tmp_path, monkeypatch):
-    monkeypatch.setattr(disk.write_file, "__kwdefaults__", {"replace": True, "most_bytes": 10})
+    monkeypatch.setattr(disk, "MOST_BYTES", 10)
     with pytest.raises(OSError, match="would be larger than 10 bytes"):
         disk.write_file(tmp_path / "record.json", bytes(11))
     heat.save(tmp_path / "audit.json", pictures=True)
