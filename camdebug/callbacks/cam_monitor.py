@@ -34,7 +34,8 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
     Works in Trainers of ``pytorch_lightning`` and ``lightning.pytorch``. Once an epoch it computes class activation
     maps of the probe set, measures the heat outside the boxes, contrasts the evidence that enters through swapped
     backgrounds, and sends pictures, scalars and verdicts to the Trainer's TensorBoard and W&B loggers. The training
-    ends with the same weights, bit for bit, as without it. A failure of its own is reported once and costs that look.
+    ends with the same weights, bit for bit, as without it. A failure of its own costs what it is about, such as a look
+    or a picture, and is reported once. Everything that looks find is kept on disk as well.
 
     Metrics (for ``EarlyStopping``, ``ModelCheckpoint`` and loggers): ``camdebug/outside_mass``,
     ``camdebug/log_density_ratio``, ``camdebug/background_evidence``, ``camdebug/swap_gap``,

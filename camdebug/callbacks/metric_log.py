@@ -1,4 +1,4 @@
-"""The scalars of looks, handed to Lightning in time for whoever waits for them."""
+"""The scalars of looks: to Lightning in time for whoever waits for them, and to each logger as a row of their own."""
 
 from __future__ import annotations
 

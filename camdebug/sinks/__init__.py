@@ -15,7 +15,8 @@ def sinks_for(loggers: Iterable[Any], *, prefix: str = "camdebug") -> list[Sink]
     """Sinks for those loggers that take pictures, in order. Call and use them on rank zero only.
 
     Loggers are recognised by the names of their classes and base classes, so those of ``lightning``, of
-    ``pytorch_lightning`` and subclasses of either all count. Others get the scalars from Lightning itself.
+    ``pytorch_lightning`` and subclasses of either all count. Others get scalars
+    alone, which go to every logger by another way.
 
     Args:
         loggers: of the trainer.

@@ -12,9 +12,10 @@ from identity_run import changed_bits, train, with_monitor, without
 from small_training import Net, monitor, probes
 from torch import nn
 
-from camdebug import rng
+from camdebug import compute_cams, rng
 from camdebug.callbacks import looker, rank_zero_buffers, trainer_facts
 from camdebug.cam import belongings, borrow, keepers, passes
+from camdebug.cam.layers import TargetLayerError
 
 GUARDS = {
     "generators of the process": "test_without_the_generators_guard_the_bits_differ",
@@ -32,6 +33,7 @@ GUARDS = {
     "copied parameters": "test_without_a_copy_of_the_weights_that_a_forward_writes_to_the_bits_differ",
     "replaced data of parameters": "test_without_restoring_the_data_of_parameters_the_bits_differ",
     "buffers that entered a graph": "test_without_taking_buffers_out_of_our_graph_the_training_fails",
+    "inference mode left": "test_without_leaving_inference_mode_there_are_no_maps",
     "eager execution": "test_without_eager_execution_looks_at_a_compiled_model_are_lost",
     "cache of autocast": "test_with_casts_cached_by_a_look_the_bits_differ",
     "logging off": "test_without_switching_logging_off_the_users_metrics_differ",
@@ -154,6 +156,17 @@ def test_without_taking_buffers_out_of_our_graph_the_training_fails(monkeypatch)
     monkeypatch.setattr(borrow._Content, "of", of)
     with pytest.raises(RuntimeError, match="backward through the graph a second time"):
         with_monitor("buffer updated from the graph")
+
+
+def test_without_leaving_inference_mode_there_are_no_maps(monkeypatch):
+    """Trainings never are in it, but audits are: ``predict`` runs there, and switching gradients on is not enough."""
+    net, pictures = Net(), torch.rand(2, 3, 16, 16)
+    expected = compute_cams(net, pictures, 0).maps
+    with torch.inference_mode():
+        assert torch.equal(compute_cams(net, pictures, 0).maps, expected)
+        monkeypatch.setattr(borrow.torch, "inference_mode", lambda mode=True: nullcontext())
+        with pytest.raises(TargetLayerError, match="no gradient path"):
+            compute_cams(net, pictures, 0)
 
 
 def test_without_eager_execution_looks_at_a_compiled_model_are_lost(monkeypatch):
