@@ -160,14 +160,14 @@ class TestNets:
     @pytest.mark.parametrize("name", NETS)
     def test_the_package_explains_the_grid_that_was_asked_for(self, name, grid):
         from camdebug.cam.borrow import borrowed
-        from camdebug.cam.passes import find_target_layer
-        from camdebug.cam.precision import ModelPrecision
+        from camdebug.cam.search import find_target_layer
+        from camdebug.cam.subject import ModelUse
 
         net = build(name, grid, 5)
         with borrowed(net):
-            layer = find_target_layer(net, torch.randn(1, 3, SIZE, SIZE), ModelPrecision(net))
+            layer = find_target_layer(ModelUse().on(net), torch.randn(1, 3, SIZE, SIZE))
         assert layer.grid == (grid, grid)
-        assert layer.channels_last == (name == "convnext")
+        assert (layer.layout.kind == "NHWC") == (name == "convnext")
         assert net.eval()(torch.zeros(2, 3, SIZE, SIZE)).shape == (2, 5)
 
 
@@ -567,25 +567,25 @@ class TestVariants:
     @pytest.fixture
     def subject(self):
         from camdebug.cam.borrow import borrowed
-        from camdebug.cam.passes import find_target_layer
-        from camdebug.cam.precision import ModelPrecision
+        from camdebug.cam.search import find_target_layer
+        from camdebug.cam.subject import ModelUse
         from camdebug.observe.backgrounds import Backgrounds
         from tests.benchmarks.detection.runs import _probes
 
         torch.manual_seed(0)
         net, probes = build("cnn_flatten", 7, 4).eval(), _probes(_config(classes=4, side=13))
         with borrowed(net):
-            layer = find_target_layer(net, probes.images, ModelPrecision(net))
+            layer = find_target_layer(ModelUse().on(net), probes.images)
             yield variants.Subject(net, layer, probes, Backgrounds(probes, seed=5).panels(), 5)
 
     def test_the_product_is_measured_as_the_package_does(self, subject):
         from camdebug.background.evidence import gather_evidence
         from camdebug.cam.lens import Lens
-        from camdebug.cam.precision import ModelPrecision
+        from camdebug.cam.subject import ModelUse
 
         net, layer, probes, panels = subject.net, subject.layer, subject.probes, subject.panels
         cover = probes.coverage(layer.grid)
-        theirs = gather_evidence(Lens(net, layer, ModelPrecision(net), 64), probes, panels, cover)
+        theirs = gather_evidence(Lens(ModelUse().on(net), (layer,), 64), probes, panels, cover)
         arms = torch.stack([theirs.outside.sum((2, 3)), theirs.margins, theirs.probabilities])
         torch.testing.assert_close(variants.variants(subject)[variants.PRODUCT][1], arms[..., 0] - arms[..., 1])
 

@@ -15,7 +15,7 @@ from camdebug.auditing.report import AuditedPictures, AuditReport, BackgroundLoo
 from camdebug.auditing.words import report_words
 from camdebug.auditing.work import Found, Plan, Work
 from camdebug.callbacks.arguments import check_count, check_probes, check_share
-from camdebug.cam.methods import check_methods
+from camdebug.cam.registry import check_methods
 from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.probe.dataset import drawing_order, reader_of
@@ -78,7 +78,7 @@ def audit(
     [0.75, 0.75]
     """
     package = package_of(trainer)
-    (method,) = check_methods([method])
+    method = check_methods([method])[0].name
     check_count("batch_size", batch_size, least=1)
     check_count("num_workers", num_workers, least=0)
     check_count("per_class", per_class, least=0)
@@ -130,9 +130,9 @@ def _report(found: Found, plan: Plan, package: str) -> AuditReport:
         "worst": tuple(_worst(pictures, k) for k in range(len(found.class_names))),
         "look": _look(found, plan),
         "method": plan.method,
-        "layer": found.layer.name,
-        "layer_reason": found.layer.reason,
-        "grid": found.layer.grid,
+        "layer": ", ".join(layer.name for layer in found.layers),
+        "layer_reason": found.layers[0].reason,
+        "grid": found.layers[0].grid,
         "versions": _versions(package),
     }
     return AuditReport(**parts, text=report_words(AuditReport(**parts, text="")))

@@ -107,7 +107,7 @@ class AuditReport:
     method: str
     layer: str
     layer_reason: str
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     versions: Mapping[str, str]
     text: str
 

@@ -26,7 +26,7 @@ class Rows:
     def add(self, indices: list[int], maps: Heatmaps, scores: LocalisationScores) -> None:
         """Take in a batch."""
         validity = torch.tensor([_VALIDITIES.index(v) for v in scores.validity])
-        columns = (torch.tensor(indices), maps.class_idx, maps.predicted_class, validity)
+        columns = (torch.tensor(indices), maps.class_idx, maps.prediction, validity)
         measured = (scores.area_fraction, scores.inside_mass)
         table = torch.stack([c.double() for c in (*columns, *measured)], 1)
         self.numbers.extend(table.flatten().tolist())

@@ -17,12 +17,14 @@ from camdebug.auditing.rows import Rows
 from camdebug.callbacks.opening import GIVES_PROBABILITIES
 from camdebug.callbacks.trainer_facts import logging_off
 from camdebug.cam.borrow import borrowed
-from camdebug.cam.engine import explain
+from camdebug.cam.explain import Recipe
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.lens import Lens
-from camdebug.cam.passes import as_scores, find_target_layer
 from camdebug.cam.peers import ALONE, Peers
 from camdebug.cam.precision import Precision
+from camdebug.cam.registry import check_methods
+from camdebug.cam.search import LayerChoice, find_target_layers
+from camdebug.cam.subject import ModelUse
 from camdebug.measures.localisation import localisation_scores
 from camdebug.observe import Observer
 from camdebug.probe.boxes import coverage
@@ -56,7 +58,7 @@ class Plan:
     order: list[int]
     per_class: int
     method: str
-    target_layer: str | nn.Module | None
+    target_layer: LayerChoice
     batch_size: int
     alpha: float
     seed: int
@@ -67,7 +69,7 @@ class Found:
     """What every process has in the end; the same in all of them."""
 
     rows: Rows
-    layer: TargetLayer
+    layers: tuple[TargetLayer, ...]
     class_names: tuple[str, ...]
     probes: ProbeSet | None
     record: EpochRecord | None
@@ -87,6 +89,7 @@ class Work:
         self._model, self._plan, self._first = model, plan, first
         self._together = ExitStack()
         self._peers: Peers = ALONE
+        self._recipe = Recipe(check_methods([plan.method])[0])
         self._rows = Rows()
         self._fragile: tuple[str, ...] = ()
         self.found: Found | None = None
@@ -103,9 +106,9 @@ class Work:
         self._peers, self._precision = peers, precision
         picture = self._first[None]
         with self._borrowed(copied=None) as changed:
-            self._layer = find_target_layer(self._model, picture, precision, self._plan.target_layer)
-            with precision.context():
-                self._classes = as_scores(self._model(precision.convert(picture.clone()))).shape[1]
+            subject = ModelUse().on(self._model, precision)
+            self._layers = find_target_layers(subject, picture, self._plan.target_layer)
+            self._classes = subject.forward(subject.converted(picture), slice(0, 1)).matrix.shape[1]
         self._fragile = tuple(changed)
         names = self._plan.class_names or tuple(str(k) for k in range(self._classes))
         if len(names) > self._classes:
@@ -130,10 +133,9 @@ class Work:
         own = [_boxes(batch.boxes[i]) for i in known]
         every = [torch.cat([boxes, _boxes(batch.ignore[i])]) for boxes, i in zip(own, known, strict=True)]
         with self._borrowed(copied=self._fragile):
-            lens = Lens(self._model, self._layer, self._precision, self._plan.batch_size)
+            lens = Lens(ModelUse().on(self._model, self._precision), self._layers, self._plan.batch_size)
             labels = torch.tensor([batch.labels[i] for i in known])
-            (found,) = explain(lens, images[known], [labels], [self._plan.method])
-            maps = found[self._plan.method]
+            (maps,) = self._recipe.maps(lens, images[known], [labels])
             cover = coverage(own, size, maps.grid)
             readable = 1 - (coverage(every, size, maps.grid) - cover)
             # Calibration needs others of the class, so it would depend on who is in the batch: each is one of its own.
@@ -150,7 +152,7 @@ class Work:
                 raise ValueError("dataset: no picture was measured: " + "; ".join(sorted(set(rows.left_out.values()))))
             probes = self._probes(rows) if self._plan.per_class else None
             record, notes = self._look(probes) if probes is not None else (None, ())
-        self.found = Found(rows, self._layer, self._names, probes, record, notes)
+        self.found = Found(rows, self._layers, self._names, probes, record, notes)
 
     def _look(self, probes: ProbeSet) -> tuple[EpochRecord, tuple[str, ...]]:
         plan = self._plan

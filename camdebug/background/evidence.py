@@ -16,6 +16,7 @@ from camdebug.background.composites import Composites
 from camdebug.background.pairing import Pairing
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods import signed_hirescam
+from camdebug.cam.outputs import ClassScores
 from camdebug.cam.passes import Chunk
 from camdebug.probe.probe_set import ProbeSet
 
@@ -26,23 +27,14 @@ class Evidence:
 
     Attributes:
         outside: ``(M, 2, h, w)`` float64, signed evidence outside the object in each cell, logits.
-        margins: ``(M, 2)`` float64, margin of the object's class over the other donor's, logits.
-        probabilities: ``(M, 2)`` float64, softmax probability of the object's class.
+        margins: ``(M, 2)`` float64, margin of the object's class over the other donor's, logits; where each class
+            stands for itself (several in one picture, a single output), the logit of the object's class.
+        probabilities: ``(M, 2)`` float64, probability of the object's class.
     """
 
     outside: Tensor
     margins: Tensor
     probabilities: Tensor
-
-
-def margin(logits: Tensor, labels: Tensor, others: Tensor) -> Tensor:
-    """``(N,)``: logit of the label minus logit of another class, from ``(N, K)``.
-
-    >>> import torch
-    >>> margin(torch.tensor([[1.0, 4.0, 2.5]]), torch.tensor([1]), torch.tensor([2]))
-    tensor([1.5000])
-    """
-    return (logits.gather(1, labels[:, None]) - logits.gather(1, others[:, None]))[:, 0]
 
 
 def gather_evidence(lens: Lens, probes: ProbeSet, pairing: Pairing, cover: Tensor) -> Evidence:
@@ -57,16 +49,15 @@ def gather_evidence(lens: Lens, probes: ProbeSet, pairing: Pairing, cover: Tenso
     own, other = (probes.labels[probe].repeat_interleave(2) for probe in (pairing.recipients, pairing.other))
     outside = 1 - cover[pairing.recipients].repeat_interleave(2, dim=0)
 
-    def decision(logits: Tensor, rows: slice) -> Tensor:
-        return margin(logits, own[rows].to(logits.device), other[rows].to(logits.device))
+    def decision(scores: ClassScores, rows: slice) -> Tensor:
+        return scores.margin(own[rows].to(scores.device), other[rows].to(scores.device))
 
     def take(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor]:
-        evidence = signed_hirescam(chunk.activation, chunk.gradients[0]).cpu().double()
-        logits = chunk.logits.cpu().double()
-        probabilities = logits.softmax(1).gather(1, own[chunk.rows][:, None])[:, 0]
-        return evidence * outside[chunk.rows], decision(logits, chunk.rows), probabilities
+        evidence = signed_hirescam(chunk.view.activation, chunk.view.gradients[0]).cpu().double()
+        mine, others = own[chunk.rows], other[chunk.rows]
+        return evidence * outside[chunk.rows], chunk.scores.margin(mine, others), chunk.scores.probability(mine)
 
-    pictures = Composites(probes, pairing, device=lens.precision.convert(probes.images[:1]).device)
+    pictures = Composites(probes, pairing, device=lens.subject.precision.convert(probes.images[:1]).device)
     cells, margins, probabilities = lens.over(pictures, [decision], take)
     rows = (len(pairing), 2)
     return Evidence(cells.reshape(*rows, *cover.shape[1:]), margins.reshape(rows), probabilities.reshape(rows))

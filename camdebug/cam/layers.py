@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from camdebug.cam.layout import Layout
+
 # Their output is laid out for the head, not for looking: VGG's 7x7 pool repeats cells of a smaller stage.
 _NOT_A_STAGE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
@@ -30,15 +32,18 @@ class TargetLayerError(ValueError):
 class TargetLayer:
     """A layer whose activation is explained.
 
-    ``channels_last``: its output is ``(N, h, w, C)``. ``grid``: height and width of its output, in cells.
-    ``reason``: why it was chosen, for people.
+    ``layout``: where the cells are in its output. ``reason``: why it was chosen, for people.
     """
 
     module: nn.Module
     name: str
-    channels_last: bool
-    grid: tuple[int, int]
+    layout: Layout
     reason: str
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Cells along each axis of the picture: height and width, mostly."""
+        return self.layout.grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +135,8 @@ def _stage(output: _Output, batch: int, image_size: tuple[int, int], *, most_ani
     if not readings:
         return None
     _, channels_last, grid = min(readings)
-    layout = "NHWC" if channels_last else "NCHW"
-    reason = f"last spatial stage, {layout}, {grid[0]}x{grid[1]} cells"
-    return TargetLayer(output.module, clean_name(output.name), channels_last, grid, reason)
+    layout = Layout("NHWC" if channels_last else "NCHW", grid)
+    return TargetLayer(output.module, clean_name(output.name), layout, f"last spatial stage, {layout}")
 
 
 def _anisotropy(grid: tuple[int, int], image_size: tuple[int, int]) -> float:
@@ -165,7 +169,7 @@ def _asked_for(
         raise TargetLayerError(
             f"target_layer: expected an output (N, C, h, w) with more than one cell, got {found.shape} from {name!r}"
         )
-    return TargetLayer(stage.module, stage.name, stage.channels_last, stage.grid, "as asked for")
+    return TargetLayer(stage.module, stage.name, stage.layout, "as asked for")
 
 
 def _named(model: nn.Module, target_layer: str | nn.Module) -> tuple[str, nn.Module]:

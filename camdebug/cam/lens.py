@@ -1,4 +1,4 @@
-"""``Lens``: what a look goes through. A layer of a model, how pictures enter it, and who shares the work."""
+"""``Lens``: what a look goes through. Layers of a model, and who shares the work."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import ceil
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.passes import Chunk, Pictures, ScoreFn, in_chunks, run_pass
 from camdebug.cam.peers import ALONE, Peers
-from camdebug.cam.precision import Precision
+from camdebug.cam.subject import Subject
 
 Take = Callable[[Chunk], tuple[Tensor, ...]]
 """What is kept of a chunk: tensors on the CPU, one row for each picture."""
@@ -23,35 +23,41 @@ class Lens:
     """Use it inside ``borrowed(model)``.
 
     Args:
-        model: gives class scores ``(N, K)``.
-        layer: the target layer, a part of the model.
-        precision: how pictures enter the model.
+        subject: who is looked at.
+        layers: the target layers, parts of the model; the first is where evidence is measured.
         chunk_size: pictures in one forward.
         peers: the processes that share every pass.
     """
 
-    model: nn.Module
-    layer: TargetLayer
-    precision: Precision
+    subject: Subject
+    layers: tuple[TargetLayer, ...]
     chunk_size: int
     peers: Peers = ALONE
 
-    def over(self, images: Pictures, scores: Sequence[ScoreFn], take: Take) -> tuple[Tensor, ...]:
+    @property
+    def layer(self) -> TargetLayer:
+        """The first target layer."""
+        return self.layers[0]
+
+    def over(
+        self, images: Pictures, scores: Sequence[ScoreFn], take: Take, *, graph: bool = True
+    ) -> tuple[Tensor, ...]:
         """Pass over all pictures and keep what ``take`` does, all rows in order, the same in every process.
 
         Chunks are dealt out to the processes whole, so each picture stands in the same chunk, beside the same
         neighbours, as in a single process, and what is kept is equal to the last bit.
 
         Args:
-            images: ``(N, C, H, W)``, or what makes slices of it; N > 0.
+            images: ``(N, C, *size)``, or what makes slices of it; N > 0.
             scores: to take the gradients of.
             take: what is kept of a chunk.
+            graph: whether gradients are wanted.
         """
         rows = in_chunks(len(images), self.chunk_size)
         mine = rows[self.peers.rank :: self.peers.count]
         # The same number of forwards everywhere, or a model that communicates in its own would wait for ever.
         spare = ceil(len(rows) / self.peers.count) - len(mine)
-        chunks = run_pass(self.model, self.layer, images, scores, self.precision, rows=mine + rows[-1:] * spare)
+        chunks = run_pass(self.subject, self.layers, images, scores, rows=mine + rows[-1:] * spare, graph=graph)
         taken = [take(chunk) for chunk in chunks][: len(mine)]
         passes, dealt = zip(*self.peers.exchange(((len(images), len(scores)), taken)), strict=True)
         if len(set(passes)) > 1:  # rounding on unlike machines may tip a decision

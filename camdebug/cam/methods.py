@@ -1,36 +1,57 @@
-"""CAM methods: from the target layer's activation and gradient to a map.
+"""CAM methods that one pass answers: from the target layer's activation and gradient to a map.
 
-Every function takes ``activation`` and ``gradient``, both ``(N, C, h, w)`` float32, and returns ``(N, h, w)`` float32.
-The gradient is that of one score a picture with respect to the activation.
+Every function takes ``activation`` and ``gradient``, both ``(N, C, *grid)`` float32, and returns ``(N, C, *grid)``
+float32: what each channel adds to the map. The map is their sum over channels, ReLU'd. The gradient is that of one
+score a picture with respect to the activation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-CamMethod = Callable[[Tensor, Tensor], Tensor]
+Channels = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class OnePass:
+    """A method that needs an activation and, mostly, a gradient.
+
+    Attributes:
+        name: of the method.
+        channels: what each channel adds to the map.
+        uses_gradient: whether ``channels`` looks at the gradient; if not, the activation is given in its place.
+    """
+
+    name: str
+    channels: Channels
+    uses_gradient: bool = True
+
+    def signed_map(self, activation: Tensor, gradient: Tensor) -> Tensor:
+        """``(N, *grid)`` float32, before any ReLU."""
+        return self.channels(activation, gradient).sum(1)
 
 
 def signed_hirescam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """HiResCAM before its ReLU: the evidence of each cell, in units of the score.
+    """HiResCAM before its ReLU: the evidence of each cell, in units of the score, ``(N, *grid)``.
 
     For a head that is linear after the target layer the cells sum to the score less its bias
     (Draelos & Carin 2020, arXiv 2011.08891).
     """
-    return (activation * gradient).sum(1)
+    return hirescam(activation, gradient).sum(1)
 
 
 def hirescam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient times activation, summed over channels (Draelos & Carin 2020, arXiv 2011.08891)."""
-    return signed_hirescam(activation, gradient).relu()
+    """Gradient times activation (Draelos & Carin 2020, arXiv 2011.08891)."""
+    return activation * gradient
 
 
 def gradcam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Channels weighted by their mean gradient (Selvaraju et al. 2017, arXiv 1610.02391)."""
-    return _weighted(activation, gradient.mean((2, 3)))
+    return activation * gradient.mean(_cells(gradient), keepdim=True)
 
 
 def gradcam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -39,45 +60,35 @@ def gradcam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
     The 1e-6 in the denominator is the field's convention. It makes the map depend on the scale of the gradient where
     gradients are below about 1e-3, so its magnitudes cannot be compared over training; its shape can.
     """
-    squared = gradient.square()
-    denominator = 2 * squared + activation.sum((2, 3), keepdim=True) * squared * gradient + 1e-6
+    squared, cells = gradient.square(), _cells(gradient)
+    denominator = 2 * squared + activation.sum(cells, keepdim=True) * squared * gradient + 1e-6
     alpha = torch.where(gradient != 0, squared / denominator, 0.0)
-    return _weighted(activation, (gradient.relu() * alpha).sum((2, 3)))
+    return activation * (gradient.relu() * alpha).sum(cells, keepdim=True)
 
 
 def xgradcam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Channels weighted by their activation-normalised gradient (Fu et al. 2020, arXiv 2008.02312)."""
-    total = activation.sum((2, 3))
-    return _weighted(activation, (gradient * activation / (total + 1e-7)[:, :, None, None]).sum((2, 3)))
+    cells = _cells(activation)
+    total = activation.sum(cells, keepdim=True)
+    return activation * (gradient * activation / (total + 1e-7)).sum(cells, keepdim=True)
 
 
 def layercam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Positive gradient times activation, cell by cell (Jiang et al. 2021, LayerCAM, IEEE TIP 30)."""
-    return (gradient.relu() * activation).sum(1).relu()
+    return gradient.relu() * activation
 
 
-def _weighted(activation: Tensor, weights: Tensor) -> Tensor:
-    """Sum of the channels with weights ``(N, C)``, ReLU'd."""
-    # Not einsum, which autocast would run in half precision.
-    return (activation * weights[:, :, None, None]).sum(1).relu()
+def _cells(tensor: Tensor) -> tuple[int, ...]:
+    """The axes of the grid."""
+    return tuple(range(2, tensor.ndim))
 
 
-METHODS: dict[str, CamMethod] = {
-    "gradcam": gradcam,
-    "gradcam++": gradcam_plus_plus,
-    "hirescam": hirescam,
-    "xgradcam": xgradcam,
-    "layercam": layercam,
-}
+_ALL = (
+    OnePass("gradcam", gradcam),
+    OnePass("gradcam++", gradcam_plus_plus),
+    OnePass("hirescam", hirescam),
+    OnePass("xgradcam", xgradcam),
+    OnePass("layercam", layercam),
+)
 
-
-def check_methods(method: object) -> tuple[str, ...]:
-    """Return the method names asked for, or raise naming the unknown one and the known ones."""
-    names = (method,) if isinstance(method, str) else method
-    known = ", ".join(METHODS)
-    if not isinstance(names, (list, tuple)) or not names:
-        raise TypeError(f"method: expected a name or a sequence of names from {known}; got {method!r}")
-    for name in names:
-        if not isinstance(name, str) or name not in METHODS:
-            raise ValueError(f"method: expected one of {known}; got {name!r}")
-    return tuple(dict.fromkeys(names))
+ONE_PASS: dict[str, OnePass] = {method.name: method for method in _ALL}

@@ -8,24 +8,26 @@ pass costs about one inference forward, works on frozen backbones, and leaves ev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from camdebug.cam.layers import TargetLayer, TargetLayerError, candidates
-from camdebug.cam.precision import Precision
+from camdebug.cam.layers import TargetLayer, TargetLayerError
+from camdebug.cam.layout import tensor_in, with_tensor
+from camdebug.cam.outputs import ClassScores
+from camdebug.cam.subject import Subject
 
-ScoreFn = Callable[[Tensor, slice], Tensor]
-"""``(logits (n, K), rows of the picture set) -> (n,)``: the score to explain for each picture of a chunk."""
+ScoreFn = Callable[[ClassScores, slice], Tensor]
+"""``(scores of n pictures, rows of the picture set) -> (n,)``: the score to explain for each picture of a chunk."""
 
-_GradMode = Callable[[], AbstractContextManager[Any]]
+GradMode = Callable[[], AbstractContextManager[Any]]
 
 
 class Pictures(Protocol):
-    """What a pass reads: a tensor ``(N, C, H, W)``, or anything that makes a slice of one when it is asked for."""
+    """What a pass reads: a tensor ``(N, C, *size)``, or anything that makes a slice of one when it is asked for."""
 
     def __len__(self) -> int: ...
 
@@ -33,16 +35,38 @@ class Pictures(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class LayerView:
+    """What a pass saw at one layer: ``activation`` and each of ``gradients`` ``(n, C, *grid)`` float32, no graph."""
+
+    layer: TargetLayer
+    activation: Tensor
+    gradients: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Chunk:
     """What a pass found for some of the pictures.
 
-    ``logits`` ``(n, K)``, ``activation`` and each of ``gradients`` ``(n, C, h, w)``: all float32, no graph.
+    Attributes:
+        rows: which pictures of the set.
+        pictures: ``(n, C, *size)`` as the model gets them.
+        subject: the model.
+        scores: of the pictures, without a graph.
+        explained: one ``(n,)`` for each score that was asked for.
+        views: of each target layer.
     """
 
     rows: slice
-    logits: Tensor
-    activation: Tensor
-    gradients: tuple[Tensor, ...]
+    pictures: Tensor
+    subject: Subject
+    scores: ClassScores
+    explained: tuple[Tensor, ...]
+    views: tuple[LayerView, ...]
+
+    @property
+    def view(self) -> LayerView:
+        """Of the first target layer, which is the only one in most cases."""
+        return self.views[0]
 
 
 def in_chunks(count: int, chunk_size: int) -> list[slice]:
@@ -54,165 +78,132 @@ def in_chunks(count: int, chunk_size: int) -> list[slice]:
     return [slice(start, min(start + chunk_size, count)) for start in range(0, count, chunk_size)]
 
 
-def as_scores(output: object) -> Tensor:
-    """The model's output as ``(N, K)`` class scores, or a clear error."""
-    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < 2:
-        came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise TypeError(f"model: expected class scores (N, K) with K >= 2 from its forward, got {came}")
-    return output
-
-
-def find_target_layer(
-    model: nn.Module, images: Tensor, precision: Precision, target_layer: str | nn.Module | None = None
-) -> TargetLayer:
-    """The layer to explain: the last spatial stage that every gradient path from the pictures to the scores crosses.
-
-    A layer that paths lead around, such as one branch of a block, would explain a part of the scores only. Call inside
-    ``borrowed(model)``. ``images`` ``(n, C, H, W)``: one picture is enough.
-
-    Raises:
-        TargetLayerError: when no layer qualifies; the message says what to pass.
-    """
-
-    def forward(pictures: Tensor) -> None:
-        with precision.context():
-            model(precision.convert(pictures.clone()))
-
-    first = images[:1]
-    branches = []
-    for layer in candidates(model, first, forward, target_layer):
-        try:
-            around = _paths_lead_around(model, layer, first, precision)
-        except _NoGradientError:
-            if target_layer is not None:
-                raise
-            continue
-        if target_layer is not None or not around:
-            return layer
-        branches.append(repr(layer.name))
-    if branches:
-        raise TargetLayerError(
-            "target_layer: no single layer with a spatial output carries all that leads to the scores; pass the one to "
-            f"explain, such as {' or '.join(branches[:3])}"
-        )
-    raise TargetLayerError(
-        "target_layer: no layer with a spatial output has a gradient path to the scores; pass another"
-    )
-
-
-def _paths_lead_around(model: nn.Module, layer: TargetLayer, picture: Tensor, precision: Precision) -> bool:
-    """Whether the picture reaches the scores on a path that does not cross the layer."""
-    with precision.context(), torch.enable_grad():
-        entry = precision.convert(picture.clone()).detach()
-        entry.requires_grad_(entry.is_floating_point())
-        found = _forward(model, layer, entry.clone(), torch.enable_grad)
-        if found is None:
-            raise _no_path(layer)
-        _gradient(found[1][:, 0].sum(), found[0], layer, keep=True)
-    return _leads_back_to(entry, found[1])
-
-
-def _leads_back_to(entry: Tensor, scores: Tensor) -> bool:
-    """Walk the graph instead of differentiating it: nothing below the layer needs to be differentiable twice."""
-    found, waiting = {scores.grad_fn}, [scores.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if getattr(node, "variable", None) is entry:
-            return True
-        following = {n for n, _ in getattr(node, "next_functions", ()) if n is not None} - found
-        found |= following
-        waiting.extend(following)
-    return False
-
-
 def run_pass(
-    model: nn.Module,
-    layer: TargetLayer,
+    subject: Subject,
+    layers: Sequence[TargetLayer],
     images: Pictures,
     scores: Sequence[ScoreFn],
-    precision: Precision,
     *,
     rows: Iterable[slice],
+    graph: bool = True,
 ) -> Iterator[Chunk]:
-    """Go over ``rows`` of ``images``, a forward each, and take the gradient of every score at the target layer.
+    """Go over ``rows`` of ``images``, a forward each, and take the gradient of every score at every target layer.
 
     Call inside ``borrowed(model)``. Memory does not grow with the number of pictures: each chunk is released as the
-    next is asked for.
+    next is asked for. Without ``graph``, there are no gradients.
     """
     # A layer inside a no_grad block of the model's own (a frozen backbone) loses its graph where the block ends,
     # unless gradients were on from the start; so that is the second way, kept once it was needed.
-    ways: list[_GradMode] = [torch.no_grad, torch.enable_grad]
+    ways: list[GradMode] = [torch.no_grad, torch.enable_grad]
     for part in rows:
-        yield _explain(model, layer, images[part], part, scores, precision, ways)
+        yield look_at(subject, layers, images[part], part, scores, ways, graph=graph)
 
 
-def _explain(
-    model: nn.Module,
-    layer: TargetLayer,
+def look_at(
+    subject: Subject,
+    layers: Sequence[TargetLayer],
     pictures: Tensor,
     rows: slice,
     scores: Sequence[ScoreFn],
-    precision: Precision,
-    ways: list[_GradMode],
+    ways: list[GradMode],
+    *,
+    graph: bool = True,
 ) -> Chunk:
-    with precision.context():
+    """One forward of these pictures. ``ways`` is shortened when the first of them cannot be gone."""
+    converted = subject.converted(pictures)
+    with subject.precision.context():
         # A copy: the model may write to its input, and an inference tensor cannot enter a graph.
-        while (found := _forward(model, layer, precision.convert(pictures.clone()), ways[0])) is None:
+        while (found := _forward(subject, layers, converted.clone(), rows, scores, ways[0], graph=graph)) is None:
             if len(ways) == 1:
-                raise _no_path(layer)
+                raise _no_path(layers)
             ways.pop(0)
-        activation, logits = found
-        with torch.enable_grad():
-            explained = [score(logits.float(), rows).sum() for score in scores]
-        gradients = [_gradient(s, activation, layer, keep=s is not explained[-1]) for s in explained]
-    order = (0, 3, 1, 2) if layer.channels_last else (0, 1, 2, 3)
-    return Chunk(
-        rows,
-        logits.detach().float(),
-        activation.detach().float().permute(order),
-        tuple(g.float().permute(order) for g in gradients),
-    )
+        seen, read, explained = found
+        taken_of = explained if graph else []
+        gradients = [_gradients(s, seen, layers, keep=s is not explained[-1]) for s in taken_of]
+    views = [
+        LayerView(
+            layer,
+            layer.layout.cells(activation.detach().float()),
+            tuple(layer.layout.cells(gradient[i].float()) for gradient in gradients),
+        )
+        for i, (layer, activation) in enumerate(zip(layers, seen, strict=True))
+    ]
+    return Chunk(rows, converted, subject, read.kept(), tuple(s.detach() for s in explained), tuple(views))
 
 
-def _forward(model: nn.Module, layer: TargetLayer, pictures: Tensor, below: _GradMode) -> tuple[Tensor, Tensor] | None:
-    """Activation and logits; ``None`` when the graph from one to the other did not last."""
-    with _captured(layer.module) as seen, below():
-        logits = as_scores(model(pictures))
-    if len(seen) != 1:
-        raise TargetLayerError(f"target_layer: {layer.name!r} ran {len(seen)} times in a forward, expected once")
-    return (seen[0], logits) if logits.requires_grad else None
+def _forward(
+    subject: Subject,
+    layers: Sequence[TargetLayer],
+    pictures: Tensor,
+    rows: slice,
+    scores: Sequence[ScoreFn],
+    below: GradMode,
+    *,
+    graph: bool,
+) -> tuple[list[Tensor], ClassScores, list[Tensor]] | None:
+    """Activations, all scores and those asked for; ``None`` when the graph between them did not last."""
+    with captured(layers, graph=graph) as seen, below() if graph else torch.no_grad():
+        read = subject.forward(pictures, rows)
+    for layer in layers:
+        runs = len(seen.get(layer.name, ()))
+        if runs != 1:
+            raise TargetLayerError(f"target_layer: {layer.name!r} ran {runs} times in a forward, expected once")
+    with torch.set_grad_enabled(graph):
+        explained = [score(read, rows) for score in scores]
+    lasted = not graph or not explained or any(score.requires_grad for score in explained)
+    return ([seen[layer.name][0] for layer in layers], read, explained) if lasted else None
 
 
-class _NoGradientError(TargetLayerError):
-    pass
+class NoGradientError(TargetLayerError):
+    """No gradient reaches the layer."""
 
 
-def _no_path(layer: TargetLayer) -> _NoGradientError:
-    return _NoGradientError(f"target_layer: no gradient path leads from {layer.name!r} to the scores")
+def _no_path(layers: Sequence[TargetLayer]) -> NoGradientError:
+    names = ", ".join(repr(layer.name) for layer in layers)
+    return NoGradientError(f"target_layer: no gradient path leads from {names} to the scores")
 
 
 @contextmanager
-def _captured(module: nn.Module) -> Iterator[list[Tensor]]:
-    """The lean hook: collect the module's output as a leaf that requires a gradient, and let the rest build on it."""
-    seen: list[Tensor] = []
+def captured(layers: Sequence[TargetLayer], *, graph: bool = True) -> Iterator[dict[str, list[Tensor]]]:
+    """The lean hook: collect each layer's output as a tensor that gradients can be taken of; the rest builds on it.
 
-    def split(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:  # noqa: ANN401
-        torch.set_grad_enabled(True)
-        leaf: Tensor = output.detach().requires_grad_(True)
-        seen.append(leaf)
-        return leaf.clone()  # the next layer may work in place
-
-    handle = module.register_forward_hook(split)
-    try:
+    The first layer's is a leaf, so nothing below it is differentiated.
+    """
+    seen: dict[str, list[Tensor]] = {}
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(layer.module.register_forward_hook(_split(layer.name, seen, graph)).remove)
         yield seen
-    finally:
-        handle.remove()
 
 
-def _gradient(score: Tensor, activation: Tensor, layer: TargetLayer, *, keep: bool) -> Tensor:
-    gradient = None
+def _split(name: str, seen: dict[str, list[Tensor]], graph: bool) -> Callable[..., object]:
+    def split(_module: object, _inputs: object, output: object) -> object:
+        found = tensor_in(output)
+        if found is None:
+            raise TargetLayerError(f"target_layer: {name!r} gives no tensor in this forward")
+        if not graph:
+            seen.setdefault(name, []).append(found.detach().clone())
+            return output
+        torch.set_grad_enabled(True)
+        behind_another = bool(seen) and found.requires_grad
+        kept = found if behind_another else found.detach().requires_grad_(True)
+        seen.setdefault(name, []).append(kept)
+        return with_tensor(output, kept.clone())  # the next layer may work in place
+
+    return split
+
+
+def _gradients(
+    score: Tensor, activations: Sequence[Tensor], layers: Sequence[TargetLayer], *, keep: bool
+) -> list[Tensor]:
+    """Of ``(n,)`` scores, one for each layer. Some layers of several may have no part in it: zeros."""
+    found: Sequence[Tensor | None] = [None]
     if score.requires_grad:
-        (gradient,) = torch.autograd.grad(score, activation, retain_graph=keep, allow_unused=True)
-    if gradient is None:
-        raise _no_path(layer)
-    return gradient
+        ones = torch.ones_like(score)
+        found = torch.autograd.grad(score, list(activations), ones, retain_graph=keep, allow_unused=True)
+    if all(gradient is None for gradient in found):
+        raise _no_path(layers)
+    return [
+        torch.zeros_like(activation) if gradient is None else gradient
+        for gradient, activation in zip(found, activations, strict=True)
+    ]

@@ -69,7 +69,7 @@ class RolledPictures:
 
     images: Tensor
     shifts: Tensor
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -80,7 +80,7 @@ class RolledPictures:
         return torch.stack([p.roll(move, (1, 2)) for p, move in zip(self.images[rows], moves, strict=True)])
 
 
-def draw_shifts(count: int, grid: tuple[int, int], *, seed: int) -> Tensor:
+def draw_shifts(count: int, grid: tuple[int, ...], *, seed: int) -> Tensor:
     """How far to roll each picture: between a quarter and three quarters of the grid, down and to the right.
 
     A shift is as likely as its opposite, so a picture and its rolled copy can be exchanged where content has no place.
@@ -144,7 +144,7 @@ def place_locks(
 
 
 @lru_cache(maxsize=8)
-def rim_places(grid: tuple[int, int]) -> tuple[Place, ...]:
+def rim_places(grid: tuple[int, ...]) -> tuple[Place, ...]:
     """The places that are tried: corners of two sizes, edges whole and by thirds, and the border all round.
 
     Corners measure a sixth and a third of the sides, edges and border are a sixth deep; all at least one cell. Places
@@ -181,7 +181,7 @@ def _stretch(size: int, start: int, end: int) -> tuple[int, int]:
     return first, max(first + 1, round(size * end / 6))
 
 
-def _rectangle(name: str, corners: tuple[int, int, int, int], grid: tuple[int, int]) -> Place:
+def _rectangle(name: str, corners: tuple[int, int, int, int], grid: tuple[int, ...]) -> Place:
     left, top, right, bottom = corners
     cells = torch.zeros(grid, dtype=torch.bool)
     cells[top:bottom, left:right] = True

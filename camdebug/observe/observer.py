@@ -12,14 +12,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.engine import explain
+from camdebug.cam.explain import Recipe
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.lens import Lens
-from camdebug.cam.methods import check_methods
-from camdebug.cam.passes import as_scores, find_target_layer
 from camdebug.cam.peers import ALONE, Peers
 from camdebug.cam.precision import Precision
+from camdebug.cam.registry import MethodChoice, check_methods
+from camdebug.cam.search import LayerChoice, find_target_layers
 from camdebug.cam.shortage import one_kind_of_shortage
+from camdebug.cam.subject import ModelUse, Subject
 from camdebug.measures.leads import wrong_reasons
 from camdebug.measures.localisation import localisation_scores
 from camdebug.measures.split import right_against_wrong
@@ -39,6 +40,8 @@ from camdebug.wording import shown_name
 
 _Found = TypeVar("_Found")
 
+_ANY_CLASSIFIER = ModelUse()
+
 _FULL_CHECKS = (1, 6, 18, 41, 83)
 """Planned looks at which pictures are also shifted, relit and made noisy, which takes four passes; so the last one."""
 
@@ -49,7 +52,8 @@ class Observer:
     Args:
         probes: the probe set.
         method: CAM method of the maps that are drawn and measured.
-        target_layer: dotted name or module; by default the last spatial stage.
+        target_layer: dotted name or module, or several, whose maps are fused; by default the last spatial stage.
+        use: how the model is run and its output read.
         contrast: also measure background evidence and swaps (two more forwards a probe, eight at planned looks);
             without it only heat at a fixed place can raise a class, to *watch*.
         chunk_size: pictures in one forward; halved for good when memory runs out.
@@ -59,7 +63,7 @@ class Observer:
 
     Attributes:
         probes, method, alpha, seed: as given.
-        layer: that is explained; known from ``prepare`` on.
+        layers: that are explained; known from ``prepare`` on.
         chunk_size: pictures in one forward; smaller than ``asked_chunk_size`` once memory has run out.
         gives_probabilities: the model's scores look like probabilities, not logits; known from ``prepare`` on.
     """
@@ -68,17 +72,21 @@ class Observer:
         self,
         probes: ProbeSet,
         *,
-        method: str = "hirescam",
-        target_layer: str | nn.Module | None = None,
+        method: MethodChoice = "hirescam",
+        target_layer: LayerChoice = None,
+        use: ModelUse = _ANY_CLASSIFIER,
         contrast: bool = True,
         chunk_size: int = 32,
         alpha: float = 0.05,
         seed: int = 0,
         once: bool = False,
     ) -> None:
-        (self.method,) = check_methods(method if isinstance(method, str) else [method])
+        (chosen,) = check_methods([method])
+        self.method = chosen.name
+        self._recipe = Recipe(chosen)
+        self._use = use
         self.probes = probes
-        self.layer: TargetLayer | None = None
+        self.layers: tuple[TargetLayer, ...] = ()
         self._names = [shown_name(name) for name in probes.class_names]
         self.gives_probabilities = False
         self._target_layer = target_layer
@@ -87,9 +95,14 @@ class Observer:
         self.alpha = alpha
         self._new_judge = partial(Judge, probes.class_names, alpha=alpha, once=once)
         self._judge = self._new_judge()
-        self._on_grid: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._on_grid: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         self._steadiness = Steadiness(probes, seed=seed)
         self._backgrounds = Backgrounds(probes, seed=seed) if contrast and probes.annotated else None
+
+    @property
+    def layer(self) -> TargetLayer | None:
+        """The first of the layers, where background evidence is measured; known from ``prepare`` on."""
+        return self.layers[0] if self.layers else None
 
     @property
     def testable_classes(self) -> list[str]:
@@ -127,24 +140,26 @@ class Observer:
             TypeError, ValueError: naming what does not fit.
         """
         images = self.probes.images
-        self.layer = find_target_layer(model, images, precision, self._target_layer)
-        with precision.context():
-            scores = as_scores(model(precision.convert(images[:1].clone())))
-        self.gives_probabilities = _are_probabilities(scores.float())
+        subject = self._use.on(model, precision)
+        self.layers = find_target_layers(subject, images, self._target_layer)
+        scores = subject.forward(subject.converted(images[:1]), slice(0, 1)).matrix
+        self.gives_probabilities = _are_probabilities(scores)
         if len(self.probes.class_names) > scores.shape[1]:
             raise ValueError(
                 f"probes: have {len(self.probes.class_names)} classes, but the model gives {scores.shape[1]} scores; "
                 "the labels "
                 "must be the model's class indices"
             )
-        return self.layer
+        return self.layers[0]
 
     def remember_initial(self, model: nn.Module, precision: Precision, *, peers: Peers = ALONE) -> None:
         """Keep the maps of the initial weights, to compare later ones with. Call inside ``borrowed(model)``."""
         if not self._steadiness.remembers_initial:
-            (maps,) = self._within_memory(
-                lambda: self._explain(self._lens(model, precision, peers), [self.probes.labels]), peers
-            )
+
+            def doing() -> list[Heatmaps]:
+                return self._recipe.maps(self._lens(model, precision, peers), self.probes.images, [self.probes.labels])
+
+            (maps,) = self._within_memory(doing, peers)
             self._steadiness.remember(maps)
 
     def look(
@@ -195,11 +210,11 @@ class Observer:
     def _look(self, lens: Lens, *, epoch: int, looks_left: int | None) -> EpochRecord:
         started = time.perf_counter()
         labels = self.probes.labels
-        by_label, by_prediction = self._explain(lens, [labels, None])
+        by_label, by_prediction = self._recipe.maps(lens, self.probes.images, [labels, None])
         cover, readable = self._boxes_on(by_label.grid)
         scores = localisation_scores(by_label.maps, cover, labels, readable=readable)
         classes = class_scores(scores, labels, by_label.correct, self._names)
-        learned = learned_classes(labels, by_label.predicted_class)
+        learned = learned_classes(labels, by_label.prediction)
         look = self._judge.begin(classes, learned, epoch=epoch, looks_left=looks_left)
         found = self._swapped(lens, look)
         places = self._places_in(lens, by_label, found.look)
@@ -222,12 +237,10 @@ class Observer:
             seconds=time.perf_counter() - started,
         )
 
-    def _explain(self, lens: Lens, classes: list[Tensor | None]) -> list[Heatmaps]:
-        return [found[self.method] for found in explain(lens, self.probes.images, classes, [self.method])]
-
     def _steady(self, lens: Lens, label_maps: Heatmaps, look: Look) -> SteadinessReport:
         return self._steadiness.check(
             lens,
+            self._recipe,
             label_maps,
             epoch=look.epoch,
             boxes=self._boxes_on(label_maps.grid) if self.probes.annotated else None,
@@ -237,7 +250,8 @@ class Observer:
     def _places_in(self, lens: Lens, label_maps: Heatmaps, look: Look) -> tuple[PlaceLock, ...]:
         if not look.decides:
             return ()
-        return find_places(lens, self.probes, label_maps, self._boxes_on(label_maps.grid)[0], seed=self.seed)
+        cover, _ = self._boxes_on(label_maps.grid)
+        return find_places(lens, self._recipe, self.probes, label_maps, cover, seed=self.seed)
 
     def _swapped(self, lens: Lens, look: Look) -> Findings:
         if self._backgrounds is None:
@@ -245,15 +259,17 @@ class Observer:
         return self._backgrounds.measure(lens, self._boxes_on(lens.layer.grid)[0], judge=self._judge, look=look)
 
     def _lens(self, model: nn.Module, precision: Precision, peers: Peers) -> Lens:
-        return Lens(model, self._layer_in(model, precision), precision, self.chunk_size, peers)
+        subject = self._use.on(model, precision)
+        return Lens(subject, self._layers_in(subject), self.chunk_size, peers)
 
-    def _layer_in(self, model: nn.Module, precision: Precision) -> TargetLayer:
-        """The layer that was found, unless it has been replaced since, by pruning or quantization for example."""
-        if self.layer is None or all(module is not self.layer.module for module in model.modules()):
-            return self.prepare(model, precision)
-        return self.layer
+    def _layers_in(self, subject: Subject) -> tuple[TargetLayer, ...]:
+        """The layers that were found, unless one has been replaced since, by pruning or quantization for example."""
+        parts = set(subject.model.modules())
+        if not self.layers or any(layer.module not in parts for layer in self.layers):
+            self.prepare(subject.model, subject.precision)
+        return self.layers
 
-    def _boxes_on(self, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _boxes_on(self, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Coverage and readable cells of every probe, computed once for a grid."""
         if grid not in self._on_grid:
             self._on_grid = {grid: (self.probes.coverage(grid), self.probes.readable(grid))}
@@ -261,7 +277,7 @@ class Observer:
 
     def forget(self) -> None:
         """A new run begins: no verdicts, and the layer is to be found again."""
-        self.layer = None
+        self.layers = ()
         self._judge = self._new_judge()
         self._steadiness.forget()
 
@@ -288,7 +304,7 @@ class Observer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the layer, which is a part of the model, and what can be computed again."""
-        return {**vars(self), "layer": None, "_on_grid": {}}
+        return {**vars(self), "layers": (), "_on_grid": {}}
 
 
 def _are_probabilities(scores: Tensor) -> bool:

@@ -45,7 +45,7 @@ def out_of_reach(pairs: Mapping[int, int], judge: Judge, *, looks_left: int | No
     )
 
 
-def places_out_of_reach(grid: tuple[int, int], counts: Sequence[int], share: float, *, annotated: bool) -> str | None:
+def places_out_of_reach(grid: tuple[int, ...], counts: Sequence[int], share: float, *, annotated: bool) -> str | None:
     """Why heat at a fixed place can never raise an alert; ``None`` when it can.
 
     Args:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def coverage(boxes: Sequence[Tensor], image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def coverage(boxes: Sequence[Tensor], image_size: tuple[int, int], grid: tuple[int, ...]) -> Tensor:
     """Share of every grid cell that the union of a picture's boxes covers, exactly.
 
     Args:
@@ -29,7 +29,7 @@ def coverage(boxes: Sequence[Tensor], image_size: tuple[int, int], grid: tuple[i
 
 
 def _union_coverage(
-    boxes: NDArray[np.float64], image_size: tuple[int, int], grid: tuple[int, int]
+    boxes: NDArray[np.float64], image_size: tuple[int, int], grid: tuple[int, ...]
 ) -> NDArray[np.float64]:
     """Coverage by cutting the plane along every box edge and grid line: each piece is then in or out."""
     if len(boxes) == 0:

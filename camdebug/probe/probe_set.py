@@ -220,11 +220,11 @@ class ProbeSet:
             digest.update(repr([b.tolist() for b in group]).encode())
         return digest.hexdigest()
 
-    def coverage(self, grid: tuple[int, int]) -> Tensor:
+    def coverage(self, grid: tuple[int, ...]) -> Tensor:
         """``(N, h, w)`` float64: share of each cell that the probe's own boxes cover."""
         return box_geometry.coverage(self.boxes, self.image_size, grid)
 
-    def readable(self, grid: tuple[int, int]) -> Tensor:
+    def readable(self, grid: tuple[int, ...]) -> Tensor:
         """``(N, h, w)`` float64: share of each cell that is not an ignored region (the object itself always counts)."""
         both = [torch.cat(pair) for pair in zip(self.boxes, self.ignore, strict=True)]
         return 1 - (box_geometry.coverage(both, self.image_size, grid) - self.coverage(grid))

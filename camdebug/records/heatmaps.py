@@ -11,12 +11,16 @@ from torch import Tensor
 class Heatmaps:
     """Class activation maps of a batch of pictures: raw, ReLU'd, on the target layer's own grid, never normalised.
 
+    ``h, w`` stand for the axes of the pictures: one for sequences, three for volumes and videos.
+
+
     Attributes:
         maps: ``(N, h, w)`` float32 on the CPU, >= 0, in the units of the method (HiResCAM: score per cell).
         class_idx: ``(N,)`` int64, the class that each map explains.
         class_score: ``(N,)`` float32, the model's raw score (logit) of that class.
-        predicted_class: ``(N,)`` int64, the class with the highest score.
-        predicted_score: ``(N,)`` float32, its raw score (logit).
+        predicted_class: ``(N,)`` int64, the class with the highest score; ``None`` when a ``score_fn`` explains an
+            output that does not tell.
+        predicted_score: ``(N,)`` float32, its raw score (logit); ``None`` likewise.
         method: name of the CAM method.
         layer: dotted name of the target layer.
     """
@@ -24,8 +28,8 @@ class Heatmaps:
     maps: Tensor
     class_idx: Tensor
     class_score: Tensor
-    predicted_class: Tensor
-    predicted_score: Tensor
+    predicted_class: Tensor | None
+    predicted_score: Tensor | None
     method: str
     layer: str
 
@@ -33,11 +37,22 @@ class Heatmaps:
         return len(self.maps)
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the maps, in cells."""
-        return self.maps.shape[1], self.maps.shape[2]
+    def grid(self) -> tuple[int, ...]:
+        """Cells along each axis of the maps: height and width, mostly."""
+        return tuple(self.maps.shape[1:])
+
+    @property
+    def prediction(self) -> Tensor:
+        """``(N,)`` int64, the predicted class.
+
+        Raises:
+            ValueError: when it is not known.
+        """
+        if self.predicted_class is None:
+            raise ValueError("score_fn: the model's output does not tell which class it predicts")
+        return self.predicted_class
 
     @property
     def correct(self) -> Tensor:
         """``(N,)`` bool: the predicted class is the explained one."""
-        return self.predicted_class == self.class_idx
+        return self.prediction == self.class_idx

@@ -70,7 +70,7 @@ class Reading:
 def read(record: EpochRecord, index: int, names: Sequence[str]) -> Reading:
     """What ``record`` says about the probe ``index``; ``names`` are those of the classes."""
     maps, scores = record.label_maps, record.scores
-    label, predicted = int(maps.class_idx[index]), int(maps.predicted_class[index])
+    label, predicted = int(maps.class_idx[index]), int(maps.prediction[index])
     area = _finite(scores.area_fraction, index)
     validity = scores.validity[index]
     problem = _PROBLEMS[validity]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camdebug.cam.engine import explain
+from camdebug.cam.explain import Recipe
 from camdebug.cam.lens import Lens
 from camdebug.measures.similarity import jensen_shannon, similarity, spearman, summarise
 from camdebug.probe.probe_set import ProbeSet
@@ -62,6 +62,7 @@ class Steadiness:
     def check(
         self,
         lens: Lens,
+        recipe: Recipe,
         label_maps: Heatmaps,
         *,
         epoch: int,
@@ -75,6 +76,7 @@ class Steadiness:
 
         Args:
             lens: what is looked through.
+            recipe: how the maps are made.
             label_maps: of this look, one map a probe, of its label.
             epoch: of the look.
             boxes: ``(N, h, w)`` coverage and readable cells on the grid of the maps, ``None`` without boxes.
@@ -88,7 +90,7 @@ class Steadiness:
         report = replace(self._free_parts(now, boxes), jitter=self._memory.jitter)
         report = replace(report, jitter_epoch=self._memory.jitter_epoch)
         if full:
-            report = self._with_passes(report, lens, label_maps)
+            report = self._with_passes(report, lens, recipe, label_maps.maps)
         self._memory = replace(self._memory, previous=now, jitter=report.jitter, jitter_epoch=report.jitter_epoch)
         return report
 
@@ -115,19 +117,16 @@ class Steadiness:
         by_class = tuple(summarise(divergence[own], correlation[own]) for own in members)
         return summarise(divergence, correlation), by_class
 
-    def _with_passes(self, report: SteadinessReport, lens: Lens, label_maps: Heatmaps) -> SteadinessReport:
+    def _with_passes(self, report: SteadinessReport, lens: Lens, recipe: Recipe, maps: Tensor) -> SteadinessReport:
         size = self._probes.image_size
         one_pixel = directions(len(self._probes), seed=self._seed)
         steps = one_pixel * max(2, round(SHIFT_SHARE * min(size)))
 
         def under(change: Change) -> Tensor:
             # It reads slices only, as of any ``Pictures``.
-            pictures = Perturbed(self._probes.images, change)
-            labels, method = self._probes.labels, label_maps.method
-            found = explain(lens, pictures, [labels], [method])
-            return found[0][method].maps
+            (found,) = recipe.maps(lens, Perturbed(self._probes.images, change), [self._probes.labels])
+            return found.maps
 
-        maps = label_maps.maps
         return replace(
             report,
             jitter=similarity(maps, under(shifted(one_pixel))),

@@ -8,7 +8,9 @@ from camdebug.background.composites import Composites
 from camdebug.background.evidence import gather_evidence
 from camdebug.background.pairing import Pairing
 from camdebug.cam.layers import TargetLayer
+from camdebug.cam.layout import Layout
 from camdebug.cam.lens import Lens
+from camdebug.cam.subject import ModelUse
 
 
 def _probes(ignore=None) -> ProbeSet:
@@ -109,10 +111,10 @@ def _stop(*_):
 def test_evidence_puts_them_together_on_the_models_device():
     net = torch.nn.Conv2d(3, 2, 1)
     net.register_forward_pre_hook(_stop)
-    layer = TargetLayer(net, "", channels_last=False, grid=(12, 16), reason="the test's")
+    layer = TargetLayer(net, "", Layout("NCHW", (12, 16)), "the test's")
     precision = _OnAnotherDevice()
     probes = _probes()
     cover = probes.coverage((12, 16))
     with pytest.raises(_ReachedTheModelError):
-        gather_evidence(Lens(net, layer, precision, 2), probes, _row(0, 1, 2), cover)
+        gather_evidence(Lens(ModelUse().on(net, precision), (layer,), 2), probes, _row(0, 1, 2), cover)
     assert precision.came_from[-1] == "meta"

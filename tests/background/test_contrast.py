@@ -8,13 +8,14 @@ from torch import nn
 from camdebug import ProbeSet
 from camdebug.background.composites import Composites
 from camdebug.background.contrast import contrasts
-from camdebug.background.evidence import gather_evidence, margin
+from camdebug.background.evidence import gather_evidence
 from camdebug.background.pairing import Pairing, pair
 from camdebug.background.sign_flip import exact_p_value, sign_flip_p_value, smallest_attainable_p, tilted_p_value
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.passes import find_target_layer
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.outputs import ClassScores
+from camdebug.cam.search import find_target_layers
+from camdebug.cam.subject import ModelUse
 
 
 def _exact_p(values: np.ndarray) -> float:
@@ -25,7 +26,7 @@ def _exact_p(values: np.ndarray) -> float:
 
 def test_the_margin_is_the_logit_minus_that_of_the_other_donors_class():
     logits = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.25, 3.0]])
-    assert margin(logits, torch.tensor([1, 0]), torch.tensor([2, 1])).tolist() == [3.0, 0.25]
+    assert ClassScores(logits).margin(torch.tensor([1, 0]), torch.tensor([2, 1])).tolist() == [3.0, 0.25]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 12])
@@ -161,10 +162,10 @@ def _linear_world():
 
 def _measure(net, probes, pairing, chunk_size=32):
     with borrowed(net):
-        precision = ModelPrecision(net)
-        layer = find_target_layer(net, probes.images, precision, "1")
-        cover = probes.coverage(layer.grid)
-        return gather_evidence(Lens(net, layer, precision, chunk_size), probes, pairing, cover)
+        subject = ModelUse().on(net)
+        layers = find_target_layers(subject, probes.images, "1")
+        cover = probes.coverage(layers[0].grid)
+        return gather_evidence(Lens(subject, layers, chunk_size), probes, pairing, cover)
 
 
 def test_evidence_outside_the_box_is_what_a_linear_head_reads_there():

@@ -9,7 +9,7 @@ from faulty import CHUNK, Fails, RaisesThere, ended, raising, watch
 from small_training import Module, differences, ours, train_loader, trainer, val_loader
 
 from camdebug.callbacks import metric_log, reporter
-from camdebug.cam import borrow
+from camdebug.cam import borrow, explain
 from camdebug.dashboard import board
 from camdebug.observe import observer
 
@@ -98,11 +98,14 @@ class RaisesAtTheStart(pl.Callback):
         raise INTERRUPT
 
 
-@pytest.mark.parametrize("fault", ["find_target_layer", "explain"])
+START = {"find_target_layers": (observer, "find_target_layers"), "explain": (explain, "explain")}
+
+
+@pytest.mark.parametrize("fault", START)
 def test_an_interrupt_before_the_first_step_passes_through(monkeypatch, fault):
     """While the layer is searched, and while the initial maps are computed."""
     there = ended(RaisesAtTheStart(), Module, STOPPED)
-    monkeypatch.setattr(observer, fault, raising(INTERRUPT))
+    monkeypatch.setattr(*START[fault], raising(INTERRUPT))
     assert differences(there, ended(watch(), Module, STOPPED)) == []
 
 

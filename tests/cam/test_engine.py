@@ -7,11 +7,13 @@ from tiny_nets import METHOD_NAMES, ConvNet, forwards_of, pictures
 from torch import nn
 
 from camdebug.cam.borrow import borrowed
-from camdebug.cam.engine import compute_cams, explain
+from camdebug.cam.engine import compute_cams
+from camdebug.cam.explain import explain
 from camdebug.cam.layers import TargetLayerError
 from camdebug.cam.lens import Lens
-from camdebug.cam.passes import find_target_layer
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.registry import check_methods
+from camdebug.cam.search import find_target_layers
+from camdebug.cam.subject import ModelUse
 
 # --- one pass
 
@@ -30,10 +32,10 @@ def test_several_choices_of_class_share_the_pass_too():
     model, images = ConvNet(), pictures(5)
     labels = torch.tensor([0, 1, 2, 0, 1])
     with borrowed(model):
-        precision = ModelPrecision(model)
-        layer = find_target_layer(model, images, precision)
+        subject = ModelUse().on(model)
+        layers = find_target_layers(subject, images)
         seen = forwards_of(model)
-        found = explain(Lens(model, layer, precision, 5), images, [labels, None], ["hirescam"])
+        found = explain(Lens(subject, layers, 5), images, [labels, None], check_methods("hirescam"))
     assert seen == [5]
     for choice, heat in zip((labels, None), found, strict=True):
         assert torch.equal(heat["hirescam"].maps, compute_cams(model, images, choice).maps)
@@ -247,7 +249,11 @@ def test_remembering_the_layer_keeps_no_model_alive():
         ({"chunk_size": 0}, ValueError, "chunk_size: expected a whole number above 0, got 0"),
         ({"chunk_size": 2.0}, ValueError, "chunk_size: .* got 2.0"),
         ({"chunk_size": True}, ValueError, "chunk_size: .* got True"),
-        ({"target_layer": 4}, TypeError, "target_layer: expected a dotted name or a module of the model, got int"),
+        (
+            {"target_layer": 4},
+            TypeError,
+            "target_layer: expected a dotted name or a module of the model, or a list of them, got int",
+        ),
     ],
 )
 def test_errors_name_the_argument_what_it_should_be_and_what_came(arguments, error, words):

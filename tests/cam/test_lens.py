@@ -8,9 +8,9 @@ from tiny_nets import ConvNet, forwards_of, pictures
 
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.passes import find_target_layer
 from camdebug.cam.peers import ALONE
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.search import find_target_layers
+from camdebug.cam.subject import ModelUse
 
 
 class _SeenError(Exception):
@@ -30,15 +30,15 @@ class OneOfSeveral:
         return self.collected
 
 
-def over(peers, images, chunk_size, scores=(lambda logits, rows: logits[:, 0],)):
+def over(peers, images, chunk_size, scores=(lambda scores, rows: scores.matrix[:, 0],)):
     model = ConvNet()
     with borrowed(model):
-        precision = ModelPrecision(model)
-        layer = find_target_layer(model, images, precision)
+        subject = ModelUse().on(model)
+        layers = find_target_layers(subject, images)
         seen = forwards_of(model)
-        lens = Lens(model, layer, precision, chunk_size, peers)
+        lens = Lens(subject, layers, chunk_size, peers)
         try:
-            found = lens.over(images, scores, lambda c: (c.logits, c.gradients[0]))
+            found = lens.over(images, scores, lambda c: (c.scores.matrix, c.view.gradients[0]))
         except _SeenError:
             found = None
     return found, seen
@@ -76,7 +76,7 @@ def test_processes_that_make_different_passes_are_told_before_anything_is_mixed_
     collected = []
     for rank, number in enumerate((6, other)):
         peers = OneOfSeveral(rank, 2)
-        scores = [lambda logits, rows: logits[:, 0]] * (1 if rank == 0 or number != 6 else 2)
+        scores = [lambda scores, rows: scores.matrix[:, 0]] * (1 if rank == 0 or number != 6 else 2)
         over(peers, pictures(number), 2, scores)
         collected.append(peers.mine)
     for rank in range(2):

@@ -7,25 +7,26 @@ from torch import nn
 
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
-from camdebug.cam.passes import find_target_layer, in_chunks, run_pass
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.passes import in_chunks, run_pass
+from camdebug.cam.search import find_target_layers
+from camdebug.cam.subject import ModelUse
 
 
 def passed(model, images, score, *, layer=None, chunk_size=32):
     with borrowed(model):
-        precision = ModelPrecision(model)
-        target = find_target_layer(model, images, precision, layer)
+        subject = ModelUse().on(model)
+        layers = find_target_layers(subject, images, layer)
         rows = in_chunks(len(images), chunk_size)
-        return list(run_pass(model, target, images, [score], precision, rows=rows))
+        return list(run_pass(subject, layers, images, [lambda s, r: score(s.matrix, r)], rows=rows))
 
 
 def test_activation_gradient_and_scores_are_those_of_a_full_graph():
     model, images = ConvNet(flat_side=4), pictures()
     activation, gradient = graph_of(model, model.stage, images, [1, 1, 1])
     (chunk,) = passed(model, images, lambda logits, rows: logits[:, 1], layer="stage")
-    torch.testing.assert_close(chunk.activation, torch.from_numpy(activation))
-    torch.testing.assert_close(chunk.gradients[0], torch.from_numpy(gradient))
-    torch.testing.assert_close(chunk.logits, model.eval()(images).detach())
+    torch.testing.assert_close(chunk.view.activation, torch.from_numpy(activation))
+    torch.testing.assert_close(chunk.view.gradients[0], torch.from_numpy(gradient))
+    torch.testing.assert_close(chunk.scores.matrix.float(), model.eval()(images).detach())
     assert chunk.rows == slice(0, 3)
 
 
@@ -35,8 +36,8 @@ def test_any_score_of_the_logits_may_be_explained_and_knows_its_rows():
     plain = passed(model, images, lambda logits, rows: logits[:, 0])
     chunks = passed(model, images, lambda logits, rows: weight[rows] * logits[:, 0], chunk_size=2)
     assert [c.rows for c in chunks] == [slice(0, 2), slice(2, 4), slice(4, 5)]
-    found = torch.cat([c.gradients[0] for c in chunks])
-    torch.testing.assert_close(found, plain[0].gradients[0] * weight[:, None, None, None])
+    found = torch.cat([c.view.gradients[0] for c in chunks])
+    torch.testing.assert_close(found, plain[0].view.gradients[0] * weight[:, None, None, None])
 
 
 def test_nothing_below_the_target_layer_has_a_graph_and_everything_above_has():
@@ -56,7 +57,7 @@ def test_nothing_below_the_target_layer_has_a_graph_and_everything_above_has():
 
 def test_chunks_carry_no_graph():
     (chunk,) = passed(ConvNet(), pictures(), lambda logits, rows: logits[:, 0])
-    for tensor in (chunk.logits, chunk.activation, *chunk.gradients):
+    for tensor in (chunk.scores.matrix, chunk.view.activation, *chunk.view.gradients):
         assert not tensor.requires_grad
         assert tensor.grad_fn is None
 

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 
 from camdebug import ProbeSet
 from camdebug.cam.borrow import borrowed
-from camdebug.cam.engine import explain
+from camdebug.cam.explain import Recipe
 from camdebug.cam.lens import Lens
-from camdebug.cam.passes import find_target_layer
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.registry import check_methods
+from camdebug.cam.search import find_target_layers
+from camdebug.cam.subject import ModelUse
 from camdebug.demo.data import CLASS_NAMES, boxes_of, draw_scenes, draw_tags, paint
 from camdebug.demo.model import small_cnn
 from camdebug.measures.similarity import similarity
@@ -64,19 +65,19 @@ class Look:
 
     def __init__(self, net, probes, images=None, method="hirescam"):
         self.net, self.probes = net, probes
-        self.precision = ModelPrecision(net)
+        self.subject = ModelUse().on(net)
+        self.recipe = Recipe(check_methods(method)[0])
         images = probes.images if images is None else images
         with borrowed(net):
-            self.layer = find_target_layer(net, images, self.precision)
-            found = explain(Lens(net, self.layer, self.precision, 32), images, [probes.labels], [method])
-        self.maps = found[0][method]
+            self.layers = find_target_layers(self.subject, images)
+            (self.maps,) = self.recipe.maps(Lens(self.subject, self.layers, 32), images, [probes.labels])
         self.boxes = probes.coverage(self.maps.grid), probes.readable(self.maps.grid)
 
     def checked_by(self, steadiness, *, epoch=0, full=False, boxes=True, chunk_size=32):
         boxes = self.boxes if boxes else None
-        lens = Lens(self.net, self.layer, self.precision, chunk_size)
+        lens = Lens(self.subject, self.layers, chunk_size)
         with borrowed(self.net):
-            return steadiness.check(lens, self.maps, epoch=epoch, boxes=boxes, full=full)
+            return steadiness.check(lens, self.recipe, self.maps, epoch=epoch, boxes=boxes, full=full)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +200,7 @@ def test_a_check_that_fails_remembers_nothing_and_can_be_made_again(looks, probe
     steadiness.remember(looks[0].maps)
     looks[1].checked_by(steadiness, epoch=2, full=True)
     failing = Look(looks[2].net, probes)
-    failing.net, failing.layer = torch.nn.Identity(), failing.layer
+    failing.net, failing.subject = torch.nn.Identity(), ModelUse().on(torch.nn.Identity())
     with pytest.raises(TypeError, match="model: expected class scores"):
         failing.checked_by(steadiness, epoch=3, full=True)
     assert looks[2].checked_by(steadiness, epoch=3, full=True) == reports[1]

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from camdebug import ProbeSet
 from camdebug.background.composites import Composites
-from camdebug.background.evidence import margin
 from camdebug.background.grouping import by_class, spread
 from camdebug.background.pairing import Pairing, pair
 from camdebug.background.sign_flip import sign_flip_p_value
@@ -31,8 +30,10 @@ from camdebug.cam.borrow import borrowed
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods import signed_hirescam
-from camdebug.cam.passes import Chunk, Pictures, find_target_layer
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.outputs import ClassScores
+from camdebug.cam.passes import Chunk, Pictures
+from camdebug.cam.search import find_target_layer
+from camdebug.cam.subject import ModelUse
 from camdebug.observe.backgrounds import OBJECTS_BEFORE_DONORS, Backgrounds
 from tests.benchmarks.detection import runs, units, work
 from tests.benchmarks.detection.cues import SIZE, places
@@ -93,6 +94,11 @@ class Subject:
     seed: int
 
 
+def margin(logits: Tensor, labels: Tensor, others: Tensor) -> Tensor:
+    """``(N,)``: logit of the label minus logit of another class, from ``(N, K)``."""
+    return (logits.gather(1, labels[:, None]) - logits.gather(1, others[:, None]))[:, 0]
+
+
 Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Of logits ``(n, K)`` and classes ``(n,)``: of the donor under test, of the other donor, of the object."""
 
@@ -123,15 +129,15 @@ def differences(subject: Subject, pairing: Pairing, score: Score, pictures: Pict
     outside = 1 - cover[pairing.recipients].repeat_interleave(2, dim=0)
     classes = [labels[p].repeat_interleave(2) for p in (pairing.same, pairing.other, pairing.recipients)]
 
-    def decision(logits: Tensor, rows: slice) -> Tensor:
-        return score(logits, *(k[rows] for k in classes))
+    def decision(scores: ClassScores, rows: slice) -> Tensor:
+        return score(scores.matrix, *(k[rows] for k in classes))
 
     def take(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor]:
-        cells = signed_hirescam(chunk.activation, chunk.gradients[0]).double() * outside[chunk.rows]
-        likely = chunk.logits.double().softmax(1).gather(1, classes[0][chunk.rows][:, None])[:, 0]
-        return cells.sum((1, 2)), decision(chunk.logits.double(), chunk.rows), likely
+        cells = signed_hirescam(chunk.view.activation, chunk.view.gradients[0]).double() * outside[chunk.rows]
+        likely = chunk.scores.probability(classes[0][chunk.rows])
+        return cells.sum((1, 2)), decision(chunk.scores, chunk.rows), likely
 
-    lens = Lens(subject.net, subject.layer, ModelPrecision(subject.net), _CHUNK)
+    lens = Lens(ModelUse().on(subject.net), (subject.layer,), _CHUNK)
     found = torch.stack(lens.over(pictures, [decision], take))
     return -found.reshape(3, len(pairing), 2).diff(dim=2)[..., 0]
 
@@ -216,7 +222,7 @@ def run(config: runs.RunConfig) -> runs.Row:
     probes = runs._probes(config)
     net.eval()
     with borrowed(net):
-        layer = find_target_layer(net, probes.images, ModelPrecision(net))
+        layer = find_target_layer(ModelUse().on(net), probes.images)
         subject = Subject(net, layer, probes, Backgrounds(probes, seed=config.seed).panels(), config.seed)
         found = plain_and_filled(subject) if config.part == PLACED else variants(subject)
     gaps = runs._Truth(config).gaps(net, thorough=True) if config.part == PLANTED else None

@@ -1,0 +1,76 @@
+"""``Subject``: a model, how pictures enter it, and how its output is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from camdebug.cam.outputs import ClassScores, Outputs, class_scores
+from camdebug.cam.precision import ModelPrecision, Precision
+
+ForwardFn = Callable[..., Any]
+"""``(model, images, *inputs) -> output``."""
+
+Rows = slice | Tensor
+"""Which pictures of a set: a slice, or ``(n,)`` int64 with repetitions."""
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """How any model of a kind is run and read; what a user says of it.
+
+    Attributes:
+        outputs: reads its output.
+        forward_fn: runs it, where ``model(images)`` is not the way.
+    """
+
+    outputs: Outputs = class_scores
+    forward_fn: ForwardFn | None = None
+
+    def on(self, model: nn.Module, precision: Precision | None = None, *inputs: Tensor) -> Subject:
+        """One model, with pictures in its own number format unless told otherwise."""
+        return Subject(model, precision or ModelPrecision(model), self.outputs, self.forward_fn, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Who is explained. Use it inside ``borrowed(model)``.
+
+    Attributes:
+        model: whose layers are looked at.
+        precision: how pictures enter the model.
+        outputs: reads its output.
+        forward_fn: runs it, where ``model(images, *inputs)`` is not the way.
+        inputs: what the model takes beside pictures, each ``(N, ...)``, one row for each picture of the set.
+    """
+
+    model: nn.Module
+    precision: Precision
+    outputs: Outputs = class_scores
+    forward_fn: ForwardFn | None = None
+    inputs: tuple[Tensor, ...] = ()
+
+    def converted(self, pictures: Tensor) -> Tensor:
+        """A copy on the model's device, in its number format: models write to their input."""
+        with self.precision.context():
+            return self.precision.convert(pictures.clone())
+
+    def forward(self, pictures: Tensor, rows: Rows) -> ClassScores:
+        """Scores of pictures that are ``converted`` already, in the grad mode that is on.
+
+        Args:
+            pictures: ``(n, C, *size)``.
+            rows: which pictures of the set they are, for what else the model takes.
+        """
+        with self.precision.context():
+            inputs = [self._entering(tensor[rows].clone(), pictures) for tensor in self.inputs]
+            run = self.forward_fn
+            output = self.model(pictures, *inputs) if run is None else run(self.model, pictures, *inputs)
+            return self.outputs(output)
+
+    def _entering(self, tensor: Tensor, beside: Tensor) -> Tensor:
+        """Numbers take the model's format, indices keep theirs."""
+        return self.precision.convert(tensor) if tensor.is_floating_point() else tensor.to(beside.device)
