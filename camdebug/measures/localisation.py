@@ -9,7 +9,10 @@ from camdebug.measures.mass import area_fraction, density_ratio_of_mass, inside_
 from camdebug.records import LocalisationScores, Validity
 
 MIN_AREA, MAX_AREA = 0.02, 0.70
-"""Boxes of a smaller or larger share of the picture say too little about where heat lies."""
+"""Boxes of a smaller or larger share of the picture say too little about where heat lies.
+
+In a volume they are shares of the volume: a cube of a quarter of each side is smaller.
+"""
 
 MIN_PEAK = 1e-7
 """A map that nowhere reaches this is numerical noise: no evidence. In the units of the map, score per cell."""
@@ -25,10 +28,12 @@ def localisation_scores(
     """Inside and outside mass, lift and D of every probe, raw and calibrated.
 
     Args:
-        maps: ``(N, h, w)`` >= 0, raw, for the label of each probe.
-        cover: ``(N, h, w)`` in [0, 1], from ``ProbeSet.coverage`` on the grid of the maps.
+        maps: ``(N, h, w)`` >= 0, raw, for the label of each probe; ``(N, d, h, w)`` of volumes and videos, ``(N, t)``
+            of sequences.
+        cover: of the shape of the maps, in [0, 1], from ``ProbeSet.coverage`` on the grid of the maps; otherwise from
+            ``coverage`` or ``mask_coverage`` of :mod:`camdebug.probe.boxes`.
         labels: ``(N,)`` class of each probe; the calibration compares within a class.
-        readable: ``(N, h, w)`` in [0, 1], from ``ProbeSet.readable``; by default every cell counts.
+        readable: of the shape of the maps, in [0, 1], from ``ProbeSet.readable``; by default every cell counts.
 
     Returns:
         Scores that are NaN wherever ``validity`` is not OK.
@@ -43,7 +48,7 @@ def localisation_scores(
     area = area_fraction(cover, readable)
     validity = _validity(maps, area)
     valid = torch.tensor([v is Validity.OK for v in validity], dtype=torch.bool)
-    safe = torch.where(valid[:, None, None], maps.double(), 0.0)
+    safe = torch.where(valid.reshape(-1, *[1] * (maps.ndim - 1)), maps.double(), 0.0)
     inside = torch.where(valid, inside_mass(safe, cover, readable), torch.nan)
     ratio = density_ratio_of_mass(inside, area)
     return LocalisationScores(
@@ -58,8 +63,8 @@ def localisation_scores(
 
 
 def _check(maps: Tensor, cover: Tensor, labels: Tensor, readable: Tensor | None) -> None:
-    if maps.ndim != 3 or 0 in maps.shape[1:]:
-        raise ValueError(f"maps: expected (N, h, w) with cells, got {tuple(maps.shape)}")
+    if not 2 <= maps.ndim <= 4 or 0 in maps.shape[1:]:
+        raise ValueError(f"maps: expected (N, *grid) with 1 to 3 axes of cells, got {tuple(maps.shape)}")
     if bool((maps < 0).any()):
         raise ValueError(f"maps: expected ReLU'd maps, 0 or more, got {float(maps.nan_to_num(0.0).min()):.3g}")
     for name, share in (("cover", cover), ("readable", readable)):
@@ -76,7 +81,7 @@ def _check(maps: Tensor, cover: Tensor, labels: Tensor, readable: Tensor | None)
 
 
 def has_evidence(maps: Tensor) -> Tensor:
-    """``(N,)`` bool: the map ``(N, h, w)`` is finite and its peak is more than numerical noise."""
+    """``(N,)`` bool: the map, of ``(N, *grid)``, is finite and its peak is more than numerical noise."""
     flat = maps.flatten(1)
     return flat.isfinite().all(1) & (flat.nan_to_num(0.0, 0.0, 0.0).amax(1) >= MIN_PEAK)
 

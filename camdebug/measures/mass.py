@@ -1,8 +1,10 @@
 """Formulas of heat inside and outside an object, on the map's own grid.
 
-``maps`` are ``(N, h, w)`` and >= 0; ``cover`` is ``(N, h, w)`` in [0, 1], the share of each cell that the object
-covers; ``readable`` likewise, the share that counts at all (1 minus ignored regions), by default everywhere. Results
-are ``(N,)`` float64 and NaN where they are not defined (no heat, no readable cell): nothing is imputed.
+``maps`` are ``(N, *grid)`` and >= 0: ``(N, h, w)`` of pictures, ``(N, d, h, w)`` of volumes and videos, ``(N, t)`` of
+sequences. ``cover`` is of the same shape and in [0, 1], the share of each cell that the object covers; ``readable``
+likewise, the share that counts at all (1 minus ignored regions), by default everywhere. Results are ``(N,)`` float64
+and NaN where they are not defined (no heat, no readable cell): nothing is imputed. ``ValueError`` when shapes do not
+agree. Area stands for volume or length where the grid has three axes or one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ EPSILON = 1e-3
 def area_fraction(cover: Tensor, readable: Tensor | None = None) -> Tensor:
     """Share of the readable picture that the object covers: the chance level of ``inside_mass``."""
     cover, weight = _weights(cover, readable)
-    return _ratio(cover.sum((1, 2)), weight.sum((1, 2)))
+    return _ratio(_over_cells(cover), _over_cells(weight))
 
 
 def inside_mass(maps: Tensor, cover: Tensor, readable: Tensor | None = None) -> Tensor:
@@ -30,8 +32,8 @@ def inside_mass(maps: Tensor, cover: Tensor, readable: Tensor | None = None) -> 
     tensor([0.7500], dtype=torch.float64)
     """
     cover, weight = _weights(cover, readable)
-    heat = maps.double()
-    return _ratio((cover * heat).sum((1, 2)), (weight * heat).sum((1, 2)))
+    heat = _heat(maps, cover)
+    return _ratio(_over_cells(cover * heat), _over_cells(weight * heat))
 
 
 def outside_mass(maps: Tensor, cover: Tensor, readable: Tensor | None = None) -> Tensor:
@@ -61,13 +63,29 @@ def density_ratio_of_mass(inside: Tensor, area: Tensor) -> Tensor:
 def inside_mass_on_every_box(maps: Tensor, cover: Tensor, readable: Tensor | None = None) -> Tensor:
     """``(N, N)``: share of map ``j``'s heat that lies on the object of picture ``i``, in row ``i``, column ``j``."""
     cover, weight = _weights(cover, readable)
-    heat = maps.double().flatten(1).T
+    heat = _heat(maps, cover).flatten(1).T
     return _ratio(cover.flatten(1) @ heat, weight.flatten(1) @ heat)
 
 
 def _weights(cover: Tensor, readable: Tensor | None) -> tuple[Tensor, Tensor]:
+    if not 2 <= cover.ndim <= 4:
+        raise ValueError(f"cover: expected (N, *grid) with 1 to 3 axes of cells, got {tuple(cover.shape)}")
+    if readable is not None and readable.shape != cover.shape:
+        raise ValueError(f"readable: expected the shape of cover, {tuple(cover.shape)}, got {tuple(readable.shape)}")
     cover = cover.double()
     return cover, torch.ones_like(cover) if readable is None else readable.double()
+
+
+def _heat(maps: Tensor, cover: Tensor) -> Tensor:
+    # Shapes that can be broadcast would give numbers without a meaning.
+    if maps.shape != cover.shape:
+        raise ValueError(f"maps: expected the shape of cover, {tuple(cover.shape)}, got {tuple(maps.shape)}")
+    return maps.double()
+
+
+def _over_cells(values: Tensor) -> Tensor:
+    """``(N,)``: sums of ``(N, *grid)``."""
+    return values.sum(tuple(range(1, values.ndim)))
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """How alike two maps are, whatever their scale: by where their mass lies, and by the order of their cells.
 
-Maps are ``(N, h, w)`` and >= 0, compared pair by pair on their native grid. Results are ``(N,)`` float64 and NaN where
-a map of the pair is zero, not finite, or (in ranks) flat: nothing is imputed.
+Maps are ``(N, *grid)`` with 1 to 3 axes of cells and >= 0, compared pair by pair on their native grid. Results are
+``(N,)`` float64 and NaN where a map of the pair is zero, not finite, or (in ranks) flat: nothing is imputed.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def summarise(divergence: Tensor, correlation: Tensor) -> Similarity:
 
 
 def similarity(first: Tensor, second: Tensor) -> Similarity:
-    """Mean similarity of N pairs of maps ``(N, h, w)``."""
+    """Mean similarity of N pairs of maps ``(N, *grid)``."""
     return summarise(jensen_shannon(first, second), spearman(first, second))
 
 
 def _comparable(first: Tensor, second: Tensor) -> Tensor:
-    if first.ndim != 3 or first.shape != second.shape:
+    if not 2 <= first.ndim <= 4 or first.shape != second.shape:
         raise ValueError(
-            f"maps: expected two of one shape (N, h, w), got {tuple(first.shape)} and {tuple(second.shape)}"
+            f"maps: expected two of one shape (N, *grid), got {tuple(first.shape)} and {tuple(second.shape)}"
         )
     return has_evidence(first) & has_evidence(second)
 

@@ -209,8 +209,10 @@ def test_no_probe_at_all_gives_empty_scores():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"maps": torch.ones(3, 3)}, r"maps: expected \(N, h, w\) with cells, got \(3, 3\)"),
-        ({"maps": torch.ones(2, 0, 3)}, r"maps: expected \(N, h, w\) with cells, got \(2, 0, 3\)"),
+        ({"maps": torch.ones(3)}, r"maps: expected \(N, \*grid\) with 1 to 3 axes of cells, got \(3,\)"),
+        ({"maps": torch.ones(2, 1, 1, 1, 1)}, r"maps: expected \(N, \*grid\) with 1 to 3 axes of cells, got \(2, 1, 1"),
+        ({"maps": torch.ones(2, 0, 3)}, r"maps: expected \(N, \*grid\) with 1 to 3 axes of cells, got \(2, 0, 3\)"),
+        ({"maps": torch.ones(3, 3)}, r"cover: expected the shape of the maps, \(3, 3\), got \(2, 3, 3\)"),
         ({"maps": -torch.ones(2, 3, 3)}, r"maps: expected ReLU'd maps, 0 or more, got -1"),
         ({"cover": torch.ones(2, 3, 4)}, r"cover: expected the shape of the maps, \(2, 3, 3\), got \(2, 3, 4\)"),
         ({"cover": torch.full((2, 3, 3), 1.5)}, "cover: expected shares of cells between 0 and 1"),

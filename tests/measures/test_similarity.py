@@ -145,8 +145,11 @@ def test_no_pair_has_no_mean():
     assert summarise(torch.zeros(0), torch.zeros(0)) == Similarity(None, None, 0, 0)
 
 
-@pytest.mark.parametrize("shapes", [((2, 3, 3), (2, 3, 4)), ((3, 3), (3, 3)), ((2, 3, 3), (3, 3, 3))])
+@pytest.mark.parametrize(
+    "shapes",
+    [((2, 3, 3), (2, 3, 4)), ((2, 3, 3), (3, 3, 3)), ((2, 3), (2, 3, 1)), ((3,), (3,)), ((1, 1, 2, 2, 2),) * 2],
+)
 def test_maps_of_other_shapes_are_refused(shapes):
     for measure in (jensen_shannon, spearman):
-        with pytest.raises(ValueError, match=r"maps: expected two of one shape \(N, h, w\), got"):
+        with pytest.raises(ValueError, match=r"maps: expected two of one shape \(N, \*grid\), got"):
             measure(*(torch.ones(shape) for shape in shapes))
