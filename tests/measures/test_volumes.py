@@ -23,6 +23,7 @@ from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.probe.boxes import coverage, mask_coverage, track_boxes
 from camdebug.records import Validity
+from camdebug.steadiness.chance import object_following
 
 FORMULAS = [inside_mass, outside_mass, outside_lift, log_density_ratio]
 MEASURES = ("inside_mass", "outside_mass", "outside_lift", "log_density_ratio", "calibrated_log_density_ratio")
@@ -284,6 +285,16 @@ def test_similarity_sees_cells_and_not_how_they_are_arranged(seed, grid):
         expected = measure(first.flatten(1)[:, None], second.flatten(1)[:, None])
         assert torch.equal(measure(first, second).nan_to_num(9.0), expected.nan_to_num(9.0))
     assert similarity(first, first).jensen_shannon == 0.0
+
+
+@law
+@given(seeds)
+def test_whether_maps_follow_their_objects_is_told_of_volumes_as_of_their_only_slice(seed):
+    maps, cover, labels, readable = random_probes(seed, (3, 4), count=9)
+    flat = object_following(maps, cover, labels, readable=readable)
+    deep = object_following(maps[:, None], cover[:, None], labels, readable=readable[:, None])
+    assert deep.count == flat.count == 9 - (labels.bincount() == 1).sum()
+    assert (deep.own, deep.z) == pytest.approx((flat.own, flat.z), rel=1e-6)
 
 
 # --- errors name the argument
