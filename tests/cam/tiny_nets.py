@@ -103,3 +103,53 @@ def slow_map(method, activation, gradient):
             else:
                 found[c] += weight * a[c]
     return np.maximum(found, 0.0)
+
+
+GATHERED = {
+    "eigengradcam": lambda a, g: (a * g, (a * g).sum(0)),
+    "eigencam": lambda a, _g: (a, np.abs(a).sum(0)),
+    "seg-eigencam": lambda a, g: (a * np.abs(g), np.zeros_like(a[0])),
+}
+
+
+def slow_signed(method, activation, gradient):
+    """``(C, *grid)`` numpy to ``(*grid)``, not ReLU'd, of the methods that came after those of ``slow_map``."""
+    a, g = activation.astype(float), gradient.astype(float)
+    if method in GATHERED:
+        return slow_component(*GATHERED[method](a, g))
+    if method == "kpca-cam":
+        return slow_kernel_component(a)
+    found = np.zeros(a.shape[1:])
+    for k in range(len(a)):
+        mean, sigma = a[k].mean(), a[k].std()
+        for cell in np.ndindex(found.shape):
+            if method == "gradcam-elementwise":
+                found[cell] += max(g[k][cell] * a[k][cell], 0.0)
+            elif method == "fem" and a[k][cell] > mean + 2 * sigma:
+                found[cell] += mean
+    return found
+
+
+def slow_component(added, towards):
+    """The first component by a full decomposition, turned so that it correlates with ``towards`` or, if not, peaks."""
+    points = added.reshape(len(added), -1).T
+    points = points - points.mean(0)
+    return turned(points @ np.linalg.svd(points)[2][0], towards)
+
+
+def slow_kernel_component(activation):
+    """The kernel matrix entry by entry, and the centring with an explicit projector."""
+    points = activation.reshape(len(activation), -1).T
+    points = points - points.mean(0)
+    count, scale = len(points), (points**2).sum() / len(points)
+    kernel = np.array([[np.tanh(x @ y / scale + 1) for y in points] for x in points])
+    centre = np.eye(count) - np.ones((count, count)) / count
+    values, vectors = np.linalg.eigh(centre @ kernel @ centre)
+    return turned(vectors[:, -1] * np.sqrt(values[-1]), np.abs(activation).sum(0))
+
+
+def turned(projection, towards):
+    agreement = projection @ (towards.ravel() - towards.mean())
+    if abs(agreement) < 1e-9:
+        agreement = projection[np.abs(projection).argmax()]
+    return (projection if agreement > 0 else -projection).reshape(towards.shape)
