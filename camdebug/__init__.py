@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from camdebug.auditing.audit import audit as audit
     from camdebug.callbacks.cam_monitor import CAMMonitor as CAMMonitor
     from camdebug.cam.engine import compute_cams as compute_cams
+    from camdebug.cam.engine import compute_top_cams as compute_top_cams
+    from camdebug.cam.options import MapOptions as MapOptions
+    from camdebug.cam.registry import method_names as method_names
     from camdebug.measures.localisation import localisation_scores as localisation_scores
     from camdebug.probe.probe_set import ProbeSet as ProbeSet
     from camdebug.records import Heatmaps as Heatmaps
@@ -36,11 +39,14 @@ _HOME = {
     "CAMMonitor": "camdebug.callbacks.cam_monitor",
     "Heatmaps": "camdebug.records",
     "Level": "camdebug.records",
+    "MapOptions": "camdebug.cam.options",
     "ProbeSet": "camdebug.probe.probe_set",
     "audit": "camdebug.auditing.audit",
     "compute_cams": "camdebug.cam.engine",
+    "compute_top_cams": "camdebug.cam.engine",
     "load_record": "camdebug.store.reader",
     "localisation_scores": "camdebug.measures.localisation",
+    "method_names": "camdebug.cam.registry",
 }
 
 __all__ = [
@@ -48,11 +54,14 @@ __all__ = [
     "CAMMonitor",
     "Heatmaps",
     "Level",
+    "MapOptions",
     "ProbeSet",
     "audit",
     "compute_cams",
+    "compute_top_cams",
     "load_record",
     "localisation_scores",
+    "method_names",
 ]
 
 

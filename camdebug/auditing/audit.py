@@ -15,9 +15,14 @@ from camdebug.auditing.report import AuditedPictures, AuditReport, BackgroundLoo
 from camdebug.auditing.words import report_words
 from camdebug.auditing.work import Found, Plan, Work
 from camdebug.callbacks.arguments import check_count, check_probes, check_share
-from camdebug.cam.registry import check_methods
+from camdebug.cam.options import PLAIN
+from camdebug.cam.reading import OutputScoreFn, Task
+from camdebug.cam.registry import MethodChoice
+from camdebug.cam.search import LayerChoice
+from camdebug.cam.subject import ForwardFn, model_use
 from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
+from camdebug.observe.checks import check_recipe
 from camdebug.probe.dataset import drawing_order, reader_of
 from camdebug.probe.probe_set import ProbeSet
 
@@ -34,8 +39,11 @@ def audit(
     label: Callable[[Any], int | None] | None = None,
     probes: ProbeSet | None = None,
     per_class: int = 60,
-    method: str = "hirescam",
-    target_layer: str | nn.Module | None = None,
+    method: MethodChoice = "hirescam",
+    target_layer: LayerChoice = None,
+    forward_fn: ForwardFn | None = None,
+    score_fn: OutputScoreFn | None = None,
+    task: Task | None = None,
     batch_size: int = 32,
     num_workers: int = 0,
     alpha: float = 0.05,
@@ -51,7 +59,7 @@ def audit(
 
     Args:
         trainer: of ``pytorch_lightning`` or ``lightning.pytorch``; on one device, or with the strategy ``ddp``.
-        model: any module that gives class scores ``(N, K)``, a LightningModule or not. Only its ``forward`` is used.
+        model: any module that gives scores of classes, a LightningModule or not. Only its ``forward`` is used.
         dataset: as for ``ProbeSet.from_dataset``: ``(image, target)`` with boxes. Best one that was not trained on. Or
             a ``ProbeSet``. A picture that cannot be used is counted, with its reason.
         class_names: as for ``ProbeSet.from_dataset``; of a ``ProbeSet`` they are its own.
@@ -59,8 +67,11 @@ def audit(
         label: the same.
         probes: pictures of the same classes to swap the backgrounds of; by default drawn from the dataset.
         per_class: so many probes are drawn of each class; 0 for no look.
-        method: CAM method: ``hirescam``, ``gradcam``, ``gradcam++``, ``xgradcam`` or ``layercam``.
-        target_layer: dotted name or module; by default the last spatial stage.
+        method: of the maps, as for ``CAMMonitor``; so are the next four.
+        target_layer: dotted name or module, or a list of them; by default the last spatial stage.
+        forward_fn: runs the model.
+        score_fn: reads its output.
+        task: ``"multiclass"`` or ``"multilabel"``.
         batch_size: pictures in a forward.
         num_workers: processes that read pictures, as of a ``DataLoader``.
         alpha: the share of clean models that get any alert, over all classes, is meant to be at most this.
@@ -78,7 +89,7 @@ def audit(
     [0.75, 0.75]
     """
     package = package_of(trainer)
-    method = check_methods([method])[0].name
+    recipe = check_recipe(method, PLAIN)
     check_count("batch_size", batch_size, least=1)
     check_count("num_workers", num_workers, least=0)
     check_count("per_class", per_class, least=0)
@@ -100,7 +111,10 @@ def audit(
     if probes is not None and check_probes(probes).class_names != names:
         raise ValueError(f"probes: expected the classes of the dataset, {names}, got {probes.class_names}")
     first = first_usable(pictures)
-    plan = Plan(pictures, names, probes, order, per_class, method, target_layer, batch_size, alpha, seed)
+    use = model_use(
+        forward_fn=forward_fn, score_fn=score_fn, task=task, num_classes=None if names is None else len(names)
+    )
+    plan = Plan(pictures, names, probes, order, per_class, method, recipe, target_layer, use, batch_size, alpha, seed)
     work = Work(model, plan, first.image)
     batches = Batches(pictures, first, batch_size=batch_size, processes=trainer.world_size)
     go_through(trainer, model, work, batches, num_workers=num_workers)
@@ -129,7 +143,7 @@ def _report(found: Found, plan: Plan, package: str) -> AuditReport:
         "split": right_against_wrong(scores, labels, pictures.correct, found.class_names),
         "worst": tuple(_worst(pictures, k) for k in range(len(found.class_names))),
         "look": _look(found, plan),
-        "method": plan.method,
+        "method": plan.recipe.name,
         "layer": ", ".join(layer.name for layer in found.layers),
         "layer_reason": found.layers[0].reason,
         "grid": found.layers[0].grid,

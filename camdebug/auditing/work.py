@@ -22,7 +22,7 @@ from camdebug.cam.layers import TargetLayer
 from camdebug.cam.lens import Lens
 from camdebug.cam.peers import ALONE, Peers
 from camdebug.cam.precision import Precision
-from camdebug.cam.registry import check_methods
+from camdebug.cam.registry import MethodChoice
 from camdebug.cam.search import LayerChoice, find_target_layers
 from camdebug.cam.subject import ModelUse
 from camdebug.measures.localisation import localisation_scores
@@ -45,8 +45,10 @@ class Plan:
         probes: for the look; ``None`` to draw them from the dataset.
         order: in which pictures are drawn.
         per_class: so many of each class; 0 for no look.
-        method: CAM method.
+        method: of the maps, as asked for.
+        recipe: the same, checked.
         target_layer: dotted name or module; ``None`` for the last spatial stage.
+        use: how the model is run and its output read.
         batch_size: pictures in a forward.
         alpha: of the look.
         seed: of the look.
@@ -57,8 +59,10 @@ class Plan:
     probes: ProbeSet | None
     order: list[int]
     per_class: int
-    method: str
+    method: MethodChoice
+    recipe: Recipe
     target_layer: LayerChoice
+    use: ModelUse
     batch_size: int
     alpha: float
     seed: int
@@ -89,7 +93,6 @@ class Work:
         self._model, self._plan, self._first = model, plan, first
         self._together = ExitStack()
         self._peers: Peers = ALONE
-        self._recipe = Recipe(check_methods([plan.method])[0])
         self._rows = Rows()
         self._fragile: tuple[str, ...] = ()
         self.found: Found | None = None
@@ -106,7 +109,7 @@ class Work:
         self._peers, self._precision = peers, precision
         picture = self._first[None]
         with self._borrowed(copied=None) as changed:
-            subject = ModelUse().on(self._model, precision)
+            subject = self._plan.use.on(self._model, precision)
             self._layers = find_target_layers(subject, picture, self._plan.target_layer)
             self._classes = subject.forward(subject.converted(picture), slice(0, 1)).matrix.shape[1]
         self._fragile = tuple(changed)
@@ -133,9 +136,9 @@ class Work:
         own = [_boxes(batch.boxes[i]) for i in known]
         every = [torch.cat([boxes, _boxes(batch.ignore[i])]) for boxes, i in zip(own, known, strict=True)]
         with self._borrowed(copied=self._fragile):
-            lens = Lens(ModelUse().on(self._model, self._precision), self._layers, self._plan.batch_size)
+            lens = Lens(self._plan.use.on(self._model, self._precision), self._layers, self._plan.batch_size)
             labels = torch.tensor([batch.labels[i] for i in known])
-            (maps,) = self._recipe.maps(lens, images[known], [labels])
+            (maps,) = self._plan.recipe.maps(lens, images[known], [labels])
             cover = coverage(own, size, maps.grid)
             readable = 1 - (coverage(every, size, maps.grid) - cover)
             # Calibration needs others of the class, so it would depend on who is in the batch: each is one of its own.
@@ -160,6 +163,7 @@ class Work:
             probes,
             method=plan.method,
             target_layer=plan.target_layer,
+            use=plan.use,
             chunk_size=plan.batch_size,
             alpha=plan.alpha,
             seed=plan.seed,

@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
-
 from camdebug.callbacks import arguments, opening
 from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.looker import Looker, peers_of
@@ -21,6 +19,11 @@ from camdebug.callbacks.reporter import Reporter
 from camdebug.callbacks.schedule import Schedule
 from camdebug.callbacks.stopper import ACTIONS, Stopper
 from camdebug.cam.layers import TargetLayer
+from camdebug.cam.options import PLAIN, MapOptions
+from camdebug.cam.reading import OutputScoreFn, Task
+from camdebug.cam.registry import MethodChoice
+from camdebug.cam.search import LayerChoice
+from camdebug.cam.subject import ForwardFn, model_use
 from camdebug.observe import Observer
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord
@@ -50,8 +53,13 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
         probes: the probe set.
         every_n_epochs: look every so many epochs; the first and the last epoch always count. In between monitors
             see the last value again, so give ``EarlyStopping`` a patience that allows for it.
-        method: CAM method of the maps: ``hirescam``, ``gradcam``, ``gradcam++``, ``xgradcam`` or ``layercam``.
-        target_layer: dotted name or module; by default the last spatial stage.
+        method: of the maps: a name (``camdebug.method_names()`` lists them), ``"gradcam:ClassName"`` for a class of the
+            grad-cam package, or a function ``(model, images, class_idx) -> (N, h, w)`` of your own.
+        target_layer: dotted name or module, or a list of them, whose maps are fused; by default the last spatial stage.
+        options: what is done to the maps, see :class:`camdebug.MapOptions`.
+        forward_fn: ``(model, images) -> output``, where ``model(images)`` is not the way to run the model.
+        score_fn: ``(output, class_idx (n,)) -> (n,)``, for outputs that are not read by themselves.
+        task: ``"multiclass"`` or ``"multilabel"``; by default what the output looks like.
         contrast: also measure background evidence and swaps (two more forwards a probe, eight at planned looks).
             Without it only heat at a fixed place can raise an alert.
         log_probes: so many probes are drawn, spread over the classes.
@@ -87,8 +95,12 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
         probes: ProbeSet,
         *,
         every_n_epochs: int = 1,
-        method: str = "hirescam",
-        target_layer: str | nn.Module | None = None,
+        method: MethodChoice = "hirescam",
+        target_layer: LayerChoice = None,
+        options: MapOptions = PLAIN,
+        forward_fn: ForwardFn | None = None,
+        score_fn: OutputScoreFn | None = None,
+        task: Task | None = None,
         contrast: bool = True,
         log_probes: int = 16,
         chunk_size: int = 32,
@@ -115,12 +127,17 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
         arguments.check_name("name", name)
         self.name = name
         self.verbose = verbose
-        self._asked_for_layer = target_layer is not None
+        own = {"target_layer:": target_layer, "forward_fn:": forward_fn, "score_fn:": score_fn, "task:": task}
+        self._own_arguments = ("probes:", *(name for name, value in own.items() if value is not None))
         self._messages = Messenger()
         self._observer = Observer(
             probes,
             method=method,
             target_layer=target_layer,
+            options=options,
+            use=model_use(
+                forward_fn=forward_fn, score_fn=score_fn, task=task, num_classes=len(self.probes.class_names)
+            ),
             contrast=contrast,
             chunk_size=chunk_size,
             alpha=alpha,
@@ -280,7 +297,7 @@ class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
         try:
             return self._looker.find_layer(trainer, pl_module)
         except Exception as error:
-            if _blames(error, "probes:") or (self._asked_for_layer and _blames(error, "target_layer:")):
+            if any(_blames(error, argument) for argument in self._own_arguments):
                 raise
             self._messages.off(f"it cannot explain this model ({told(error)})")
             return None

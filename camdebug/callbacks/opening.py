@@ -30,8 +30,9 @@ def opening_words(observer: Observer, layer: TargetLayer, *, name: str, weights:
         if testable
         else "no background can be tested (that takes boxes of 2 to 70 % of the picture and 20 probes in a class)"
     )
+    layers = ", ".join(each.name for each in observer.layers)
     return (
-        f"{name}: {len(probes)} probes of {len(probes.class_names)} classes, {observer.method} on {layer.name} "
+        f"{name}: {len(probes)} probes of {len(probes.class_names)} classes, {observer.method} on {layers} "
         f"({layer.reason}), {weights} weights, every {every} epoch(s); {judged}; {drawn} probes are drawn. "
         f"Probe set {probes.fingerprint[:12]}."
     )

@@ -109,7 +109,7 @@ def manifest_of(
     return Manifest(
         run_id=run_id,
         method=observer.method,
-        layer=layer.name,
+        layer=", ".join(each.name for each in observer.layers),
         layer_reason=layer.reason,
         weights=weights,
         probe_fingerprint=probes.fingerprint,

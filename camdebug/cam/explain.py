@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from camdebug.cam.augmented import OTHER_COPIES, Augmented
+from camdebug.cam.fusing import fused
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods import OnePass
+from camdebug.cam.options import PLAIN, MapOptions
 from camdebug.cam.outputs import ClassScores
 from camdebug.cam.passes import Chunk, LayerView, Pictures, ScoreFn
-from camdebug.cam.registry import MapOptions, Method, finished
+from camdebug.cam.registry import Method, needs_gradient
 from camdebug.records import Heatmaps
 
-PLAIN = MapOptions()
 _AT_A_TIME = 8
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The class with the highest score (place 0), the second highest (1) and so on, of each picture."""
+
+    place: int = 0
+
+
+Choice = Tensor | Ranked | None
+"""Which class of each picture: ``(N,)`` int64, one of a rank, or ``None`` for the predicted one."""
 
 
 def explain(
     lens: Lens,
     images: Pictures,
-    class_idx: Sequence[Tensor | None],
+    class_idx: Sequence[Choice],
     methods: Sequence[Method],
     options: MapOptions = PLAIN,
 ) -> list[dict[str, Heatmaps]]:
@@ -31,29 +44,29 @@ def explain(
     Args:
         lens: what is looked through.
         images: ``(N, C, *size)``, or what makes slices of it.
-        class_idx: for each choice ``(N,)`` int64, or ``None`` for the predicted class.
+        class_idx: the choices.
         methods: from :func:`camdebug.cam.registry.check_methods`.
-        options: what is done to the maps.
+        options: what is done to the maps. With ``aug_smooth`` scores and predictions are those of the plain pictures,
+            and there are six passes.
 
     Returns:
         For each choice a dict from the method's name to ``Heatmaps``.
     """
-    wanted = [(choice, method) for choice in range(len(class_idx)) for method in methods]
-    graph = any(isinstance(method, OnePass) and method.uses_gradient for method in methods)
-
-    def take(chunk: Chunk) -> tuple[Tensor, ...]:
-        table = chunk.scores.table
-        known = torch.empty(len(chunk.pictures), 0) if table is None else table.float()
-        maps = [_maps(chunk, choice, class_idx[choice], method, options).cpu() for choice, method in wanted]
-        return (known, *(score.float().cpu() for score in chunk.explained), *maps)
-
-    found = lens.over(images, [_class_score(idx) for idx in class_idx], take, graph=graph)
-    table, scores, maps = found[0], found[1 : 1 + len(class_idx)], found[1 + len(class_idx) :]
-    heatmaps: list[dict[str, Heatmaps]] = [{} for _ in class_idx]
-    layer = ", ".join(layer.name for layer in lens.layers)
-    for (choice, method), own in zip(wanted, maps, strict=True):
-        heatmaps[choice][method.name] = _heatmaps(own, scores[choice], table, class_idx[choice], method.name, layer)
-    return heatmaps
+    found = _one_pass(lens, images, class_idx, methods, options)
+    if not options.aug_smooth:
+        return found
+    settled = [next(iter(by_method.values())).class_idx for by_method in found]
+    totals = [{name: heat.maps for name, heat in by_method.items()} for by_method in found]
+    for copy in OTHER_COPIES:
+        for total, by_method in zip(
+            totals, _one_pass(lens, Augmented(images, copy), settled, methods, options), strict=True
+        ):
+            total.update({name: total[name] + copy.undone(heat.maps) for name, heat in by_method.items()})
+    count = 1 + len(OTHER_COPIES)
+    return [
+        {name: replace(heat, maps=total[name] / count) for name, heat in by_method.items()}
+        for total, by_method in zip(totals, found, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -63,48 +76,86 @@ class Recipe:
     method: Method
     options: MapOptions = PLAIN
 
-    def maps(self, lens: Lens, images: Pictures, class_idx: Sequence[Tensor | None]) -> list[Heatmaps]:
+    @property
+    def name(self) -> str:
+        """The method's, with the options that are not the usual ones."""
+        changed = [
+            name if value is True else str(value)
+            for name, value in vars(self.options).items()
+            if value != vars(PLAIN)[name]
+        ]
+        return f"{self.method.name} ({', '.join(changed)})" if changed else self.method.name
+
+    def maps(self, lens: Lens, images: Pictures, class_idx: Sequence[Choice]) -> list[Heatmaps]:
         """For each choice of class, as :func:`explain` has it. Call inside ``borrowed(model)``."""
         found = explain(lens, images, class_idx, [self.method], self.options)
-        return [maps[self.method.name] for maps in found]
+        return [replace(maps[self.method.name], method=self.name) for maps in found]
 
 
-def _maps(chunk: Chunk, choice: int, wanted: Tensor | None, method: Method, options: MapOptions) -> Tensor:
+def _one_pass(
+    lens: Lens, images: Pictures, class_idx: Sequence[Choice], methods: Sequence[Method], options: MapOptions
+) -> list[dict[str, Heatmaps]]:
+    wanted = [(choice, method) for choice in range(len(class_idx)) for method in methods]
+
+    def take(chunk: Chunk) -> tuple[Tensor, ...]:
+        table = chunk.scores.table
+        known = torch.empty(len(chunk.pictures), 0) if table is None else table.float()
+        idx = [_indices(chunk.scores, choice, chunk.rows) for choice in class_idx]
+        maps = [_maps(chunk, choice, idx[choice], method, options).cpu() for choice, method in wanted]
+        return (known, *idx, *(score.float().cpu() for score in chunk.explained), *maps)
+
+    scores = [_class_score(choice) for choice in class_idx]
+    table, *rest = lens.over(images, scores, take, graph=any(map(needs_gradient, methods)))
+    idx, values, maps = rest[: len(scores)], rest[len(scores) : 2 * len(scores)], rest[2 * len(scores) :]
+    heatmaps: list[dict[str, Heatmaps]] = [{} for _ in class_idx]
+    layer = ", ".join(layer.name for layer in lens.layers)
+    for (choice, method), own in zip(wanted, maps, strict=True):
+        heatmaps[choice][method.name] = _heatmaps(own, idx[choice], values[choice], table, method.name, layer)
+    return heatmaps
+
+
+def _maps(chunk: Chunk, choice: int, class_idx: Tensor, method: Method, options: MapOptions) -> Tensor:
     if isinstance(method, OnePass):
-        return finished(_of_view(method, chunk.view, choice), options.sign)
-    return finished(method(chunk, 0, _indices(chunk.scores, wanted, chunk.rows)), options.sign)
+        every = [_of_view(method, view, choice, options) for view in chunk.views]
+    else:
+        layers = range(len(chunk.views)) if method.layered else (0,)
+        every = [method(chunk, i, class_idx.to(chunk.pictures.device)) for i in layers]
+    return fused([options.finished(signed) for signed in every], options.fuse)
 
 
-def _of_view(method: OnePass, view: LayerView, choice: int) -> Tensor:
+def _of_view(method: OnePass, view: LayerView, choice: int, options: MapOptions) -> Tensor:
     """A few pictures at a time: what a method needs in between is as large as the activation, several times over."""
     activation = view.activation
     gradient = view.gradients[choice] if method.uses_gradient else activation
     parts = [slice(start, start + _AT_A_TIME) for start in range(0, len(activation), _AT_A_TIME)]
-    return torch.cat([method.signed_map(activation[part], gradient[part]) for part in parts])
+    smooth = options.eigen_smooth
+    return torch.cat([method.signed_map(activation[part], gradient[part], eigen_smooth=smooth) for part in parts])
 
 
-def _class_score(wanted: Tensor | None) -> ScoreFn:
+def _class_score(choice: Choice) -> ScoreFn:
     def score(scores: ClassScores, rows: slice) -> Tensor:
-        return scores.of(_indices(scores, wanted, rows))
+        return scores.of(_indices(scores, choice, rows))
 
     return score
 
 
-def _indices(scores: ClassScores, wanted: Tensor | None, rows: slice) -> Tensor:
-    """``(n,)`` int64 on the device of the scores: the classes that are wanted, or those predicted."""
-    if wanted is not None:
-        return wanted[rows].to(scores.device, copy=True)
-    if scores.predicted is None:
+def _indices(scores: ClassScores, choice: Choice, rows: slice) -> Tensor:
+    """``(n,)`` int64 on the device of the scores: the classes that are wanted."""
+    if isinstance(choice, Tensor):
+        return choice[rows].to(scores.device, copy=True)
+    place = 0 if choice is None else choice.place
+    if scores.table is None:
         raise ValueError(
             "class_idx: the model's output does not tell which class it predicts; pass the class to explain"
         )
-    return scores.predicted
+    if place >= scores.table.shape[1]:
+        raise ValueError(f"k: expected at most the model's {scores.table.shape[1]} classes, got {place + 1}")
+    return scores.table.argmax(1) if place == 0 else scores.table.argsort(dim=1, descending=True, stable=True)[:, place]
 
 
-def _heatmaps(maps: Tensor, score: Tensor, table: Tensor, wanted: Tensor | None, method: str, layer: str) -> Heatmaps:
+def _heatmaps(maps: Tensor, idx: Tensor, score: Tensor, table: Tensor, method: str, layer: str) -> Heatmaps:
     if not table.shape[1]:
-        assert wanted is not None  # _indices has refused it
-        return Heatmaps(maps, wanted, score, None, None, method, layer)
+        return Heatmaps(maps, idx, score, None, None, method, layer)
     predicted = table.argmax(1)
     best = table.gather(1, predicted[:, None])[:, 0]
-    return Heatmaps(maps, predicted if wanted is None else wanted, score, predicted, best, method, layer)
+    return Heatmaps(maps, idx, score, predicted, best, method, layer)

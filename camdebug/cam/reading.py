@@ -55,7 +55,7 @@ class OutputReader:
         score_fn: the score to explain, where none of the above is meant. Then the table is made by calling it once for
             each of ``num_classes``; without these it is read from the output by the rules above, and there is none
             where that cannot be done, or only because an entry stands first.
-        num_classes: how many there are. The output is checked against it.
+        num_classes: how many there are, for outputs that do not tell: those of detectors, and behind ``score_fn``.
 
     Raises:
         TypeError, ValueError: when an argument is not as described.
@@ -81,7 +81,7 @@ class OutputReader:
 
         Raises:
             UnreadableOutputError: when the output cannot be read; the message says what came and what to pass.
-            TypeError, ValueError: when ``score_fn`` gives no scores, or ``task`` or ``num_classes`` contradict it.
+            TypeError, ValueError: when ``score_fn`` gives no scores, or ``task`` contradicts it.
         """
         return self._read(scores_in(output)) if self.score_fn is None else self._asked(self.score_fn, output)
 
@@ -94,11 +94,6 @@ class OutputReader:
         scores = value.float() if value.ndim > 1 else value.float()[:, None]
         scores = two_columns(scores) if scores.shape[1] == 1 else scores
         table = scores if scores.ndim == 2 else won_scores(scores, each_for_itself=link == "sigmoid")
-        if self.num_classes not in (None, table.shape[1]):
-            raise ValueError(
-                f"num_classes: {self.num_classes} was given, but the model's output is read as scores of "
-                f"{table.shape[1]} classes: {described(value)}"
-            )
         return ClassScores(table, link)
 
     def _link(self, entry: Entry) -> Link:

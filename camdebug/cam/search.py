@@ -112,7 +112,9 @@ class _Known:
 _known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 
 
-def remembered_target_layers(subject: Subject, images: Tensor, target_layer: LayerChoice) -> tuple[TargetLayer, ...]:
+def remembered_target_layers(
+    subject: Subject, images: Tensor, target_layer: LayerChoice, *, gradient: bool = True
+) -> tuple[TargetLayer, ...]:
     """:func:`find_target_layers`, which looks once at a model and pictures of one size."""
     model = subject.model
     if target_layer is not None:

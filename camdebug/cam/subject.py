@@ -8,11 +8,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camdebug.cam.outputs import ClassScores, Outputs, class_scores
+from camdebug.cam.outputs import ClassScores, Outputs
 from camdebug.cam.precision import ModelPrecision, Precision
+from camdebug.cam.reading import OutputReader, OutputScoreFn, Task
 
 ForwardFn = Callable[..., Any]
 """``(model, images, *inputs) -> output``."""
+
+ANY_OUTPUT = OutputReader()
+"""Reads whatever can be read by itself."""
 
 Rows = slice | Tensor
 """Which pictures of a set: a slice, or ``(n,)`` int64 with repetitions."""
@@ -27,12 +31,29 @@ class ModelUse:
         forward_fn: runs it, where ``model(images)`` is not the way.
     """
 
-    outputs: Outputs = class_scores
+    outputs: Outputs = ANY_OUTPUT
     forward_fn: ForwardFn | None = None
 
     def on(self, model: nn.Module, precision: Precision | None = None, *inputs: Tensor) -> Subject:
         """One model, with pictures in its own number format unless told otherwise."""
         return Subject(model, precision or ModelPrecision(model), self.outputs, self.forward_fn, inputs)
+
+
+def model_use(
+    *,
+    forward_fn: ForwardFn | None = None,
+    score_fn: OutputScoreFn | None = None,
+    task: Task | None = None,
+    num_classes: int | None = None,
+) -> ModelUse:
+    """What a user says of a model, checked.
+
+    Raises:
+        TypeError, ValueError: naming the argument that is wrong.
+    """
+    if forward_fn is not None and not callable(forward_fn):
+        raise TypeError(f"forward_fn: expected a function (model, images) -> output, got {type(forward_fn).__name__}")
+    return ModelUse(OutputReader(task=task, score_fn=score_fn, num_classes=num_classes), forward_fn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +70,7 @@ class Subject:
 
     model: nn.Module
     precision: Precision
-    outputs: Outputs = class_scores
+    outputs: Outputs = ANY_OUTPUT
     forward_fn: ForwardFn | None = None
     inputs: tuple[Tensor, ...] = ()
 

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.explain import Recipe
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.lens import Lens
+from camdebug.cam.options import PLAIN, MapOptions
 from camdebug.cam.peers import ALONE, Peers
 from camdebug.cam.precision import Precision
-from camdebug.cam.registry import MethodChoice, check_methods
+from camdebug.cam.registry import MethodChoice
 from camdebug.cam.search import LayerChoice, find_target_layers
 from camdebug.cam.shortage import one_kind_of_shortage
 from camdebug.cam.subject import ModelUse, Subject
@@ -26,6 +26,7 @@ from camdebug.measures.localisation import localisation_scores
 from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.observe.backgrounds import Backgrounds, Findings
+from camdebug.observe.checks import are_probabilities, check_class_count, check_recipe
 from camdebug.observe.outlook import out_of_reach, places_out_of_reach, smallest_effect
 from camdebug.observe.places import find_places
 from camdebug.probe.checks import LEAST_PROBES
@@ -53,6 +54,7 @@ class Observer:
         probes: the probe set.
         method: CAM method of the maps that are drawn and measured.
         target_layer: dotted name or module, or several, whose maps are fused; by default the last spatial stage.
+        options: what is done to the maps; they must be 0 or more.
         use: how the model is run and its output read.
         contrast: also measure background evidence and swaps (two more forwards a probe, eight at planned looks);
             without it only heat at a fixed place can raise a class, to *watch*.
@@ -74,6 +76,7 @@ class Observer:
         *,
         method: MethodChoice = "hirescam",
         target_layer: LayerChoice = None,
+        options: MapOptions = PLAIN,
         use: ModelUse = _ANY_CLASSIFIER,
         contrast: bool = True,
         chunk_size: int = 32,
@@ -81,9 +84,8 @@ class Observer:
         seed: int = 0,
         once: bool = False,
     ) -> None:
-        (chosen,) = check_methods([method])
-        self.method = chosen.name
-        self._recipe = Recipe(chosen)
+        self._recipe = check_recipe(method, options)
+        self.method = self._recipe.name
         self._use = use
         self.probes = probes
         self.layers: tuple[TargetLayer, ...] = ()
@@ -143,13 +145,8 @@ class Observer:
         subject = self._use.on(model, precision)
         self.layers = find_target_layers(subject, images, self._target_layer)
         scores = subject.forward(subject.converted(images[:1]), slice(0, 1)).matrix
-        self.gives_probabilities = _are_probabilities(scores)
-        if len(self.probes.class_names) > scores.shape[1]:
-            raise ValueError(
-                f"probes: have {len(self.probes.class_names)} classes, but the model gives {scores.shape[1]} scores; "
-                "the labels "
-                "must be the model's class indices"
-            )
+        self.gives_probabilities = are_probabilities(scores)
+        check_class_count(len(self.probes.class_names), scores.shape[1])
         return self.layers[0]
 
     def remember_initial(self, model: nn.Module, precision: Precision, *, peers: Peers = ALONE) -> None:
@@ -305,8 +302,3 @@ class Observer:
     def __getstate__(self) -> dict[str, Any]:
         """Without the layer, which is a part of the model, and what can be computed again."""
         return {**vars(self), "layers": (), "_on_grid": {}}
-
-
-def _are_probabilities(scores: Tensor) -> bool:
-    """Whether ``(n, K)`` scores are 0 or more and sum to 1, to the precision of bfloat16."""
-    return bool((scores >= 0).all()) and bool(((scores.sum(1) - 1).abs() < 1e-2).all())

@@ -26,7 +26,7 @@ def find_places(
         cover: ``(N, h, w)``, share of each cell that the object covers.
         seed: of the rolls.
     """
-    if min(label_maps.grid) < coarsest_grid(annotated=probes.annotated):
+    if len(label_maps.grid) != 2 or min(label_maps.grid) < coarsest_grid(annotated=probes.annotated):
         return ()
     rolled = RolledPictures(probes.images, draw_shifts(len(probes), label_maps.grid, seed=seed), label_maps.grid)
     (found,) = recipe.maps(lens, rolled, [probes.labels])

@@ -1,0 +1,42 @@
+"""Checks before the first look: do method, probes and model fit together?"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from camdebug.cam.explain import Recipe
+from camdebug.cam.options import MapOptions
+from camdebug.cam.registry import MethodChoice, check_methods, check_options
+
+
+def check_recipe(method: MethodChoice, options: MapOptions) -> Recipe:
+    """One method for all looks, whose maps can be shared out.
+
+    Raises:
+        TypeError, ValueError: naming the argument that is wrong.
+    """
+    if not isinstance(options, MapOptions):
+        raise TypeError(f"options: expected camdebug.MapOptions, got {type(options).__name__}")
+    methods = check_methods([method])
+    check_options(methods, options)
+    if options.sign == "signed":
+        raise ValueError("options: shares of heat take maps of 0 or more; choose sign='positive' or 'absolute'")
+    return Recipe(methods[0], options)
+
+
+def check_class_count(classes: int, scores: int) -> None:
+    """Refuse probes of more classes than the model gives scores for.
+
+    Raises:
+        ValueError: naming the probes.
+    """
+    if classes > scores:
+        raise ValueError(
+            f"probes: have {classes} classes, but the model gives {scores} scores; the labels must be the model's "
+            "class indices"
+        )
+
+
+def are_probabilities(scores: Tensor) -> bool:
+    """Whether ``(n, K)`` scores are 0 or more and sum to 1, to the precision of bfloat16."""
+    return bool((scores >= 0).all()) and bool(((scores.sum(1) - 1).abs() < 1e-2).all())

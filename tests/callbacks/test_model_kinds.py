@@ -1,0 +1,265 @@
+"""A monitor on models of every kind: it looks, what it records is right, and the training ends with the same bits."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from small_training import CLASSES, Case, Module, differences, lost_epochs, monitor, ours, probes, run, train_loader
+from small_training import trainer as quiet_trainer
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models.vision_transformer import VisionTransformer
+
+from camdebug import MapOptions
+
+
+def watched(model, watch, **case):
+    """Train with and without the monitor; everything but the monitor must be the same."""
+    plain, seen = run(Case(model, **case)), run(Case(model, **case), watch)
+    assert differences(plain.state, seen.state) == []
+    assert lost_epochs(watch) == []
+    assert seen.said == []
+    return watch.last_record, seen.model
+
+
+class Loss(Module):
+    """Its loss takes the scores out of what forward gives."""
+
+    def scores(self, output):
+        return output
+
+    def training_step(self, batch, index):
+        return F.cross_entropy(self.scores(self(batch[0])), batch[1])
+
+    def validation_step(self, batch, index):
+        self.log("val_loss", F.cross_entropy(self.scores(self(batch[0])), batch[1]))
+
+
+class GivesDict(Loss):
+    def forward(self, x):
+        return {"mean": x.mean((2, 3)), "logits": self.net(x)}
+
+    def scores(self, output):
+        return output["logits"]
+
+
+class GivesTuple(Loss):
+    def forward(self, x):
+        return self.net(x), x
+
+    def scores(self, output):
+        return output[0]
+
+
+@dataclass
+class Answer:
+    scores: torch.Tensor
+
+
+class GivesAnObject(Loss):
+    def forward(self, x):
+        return Answer(self.net(x))
+
+    def scores(self, output):
+        return output.scores
+
+
+def score_of(output, class_idx):
+    return output.scores.gather(1, class_idx[:, None])[:, 0]
+
+
+class TakesAPrompt(Loss):
+    def forward(self, x, prompt):
+        return self.net(x) * prompt
+
+    def training_step(self, batch, index):
+        return F.cross_entropy(self(batch[0], torch.tensor(2.0)), batch[1])
+
+    def validation_step(self, batch, index):
+        self.log("val_loss", F.cross_entropy(self(batch[0], torch.tensor(2.0)), batch[1]))
+
+
+def with_prompt(model, images):
+    return model(images, torch.tensor(2.0))
+
+
+class Transformer(Loss):
+    """Patches of 4 pixels after a class token."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = VisionTransformer(16, 4, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=CLASSES)
+        nn.init.normal_(self.net.heads.head.weight, std=0.1)
+
+
+class Dense(Loss):
+    """A class for every pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, CLASSES, 1),
+            nn.Upsample(scale_factor=2),
+        )
+
+    def scores(self, output):
+        return output.mean((2, 3))
+
+
+KINDS = {
+    "a dict": (GivesDict, {}),
+    "a tuple": (GivesTuple, {}),
+    "an object of its own, with score_fn": (GivesAnObject, {"score_fn": score_of}),
+    "another argument, with forward_fn": (TakesAPrompt, {"forward_fn": with_prompt}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_holds_the_scores_does_not_matter(kind):
+    model, arguments = KINDS[kind]
+    record, trained = watched(model, monitor(**arguments))
+    images = probes().images
+    with torch.no_grad():
+        output = with_prompt(trained.eval(), images) if model is TakesAPrompt else trained.eval()(images)
+    scores = trained.scores(output)
+    torch.testing.assert_close(record.label_maps.class_score, scores.gather(1, probes().labels[:, None])[:, 0])
+    assert record.label_maps.predicted_class.tolist() == scores.argmax(1).tolist()
+    assert record.label_maps.layer == "net.relu" or record.label_maps.grid == (8, 8)
+    assert record.contrasts
+
+
+def test_a_vision_transformer_is_watched_on_its_tokens():
+    record, _ = watched(Transformer, monitor())
+    assert record.label_maps.grid == (4, 4)
+    assert record.label_maps.layer == "net.encoder.layers.encoder_layer_1"
+    assert record.label_maps.maps.flatten(1).std(1).gt(0).any()
+    assert record.contrasts
+
+
+def test_a_segmentation_network_is_watched():
+    record, trained = watched(Dense, monitor())
+    with torch.no_grad():
+        output = trained.eval()(probes().images)
+    labels = probes().labels
+    won = output.argmax(1)
+    expected = [
+        (output[i, k][won[i] == k] if bool((won[i] == k).any()) else output[i, k]).mean()
+        for i, k in enumerate(labels.tolist())
+    ]
+    torch.testing.assert_close(record.label_maps.class_score, torch.stack(expected))
+
+
+# --- single outputs and several classes in a picture
+
+
+class SingleLogit(Module):
+    def __init__(self):
+        super().__init__()
+        self.net.head = nn.Linear(8, 1)
+
+    def training_step(self, batch, index):
+        return F.binary_cross_entropy_with_logits(self(batch[0])[:, 0], (batch[1] % 2).float())
+
+    def validation_step(self, batch, index):
+        pass
+
+
+def test_a_single_logit_stands_for_class_one_and_its_negative_for_class_zero():
+    two = probes(classes=2)
+    record, trained = watched(SingleLogit, monitor(probes=two))
+    with torch.no_grad():
+        logit = trained.eval()(two.images)[:, 0]
+    torch.testing.assert_close(record.label_maps.class_score, torch.where(two.labels == 1, logit, -logit))
+    assert record.label_maps.predicted_class.tolist() == (logit > 0).long().tolist()
+    assert record.contrasts
+
+
+class SeveralClasses(Module):
+    def training_step(self, batch, index):
+        return F.binary_cross_entropy_with_logits(self(batch[0]), F.one_hot(batch[1], CLASSES).float())
+
+    def validation_step(self, batch, index):
+        pass
+
+
+def test_with_several_classes_in_a_picture_each_probability_stands_for_itself():
+    record, _ = watched(SeveralClasses, monitor(task="multilabel"))
+    assert record.contrasts
+    exclusive, _ = watched(SeveralClasses, monitor())
+    ours, theirs = record.contrasts[0], exclusive.contrasts[0]
+    assert ours.probes.tolist() == theirs.probes.tolist()
+    assert ours.value != theirs.value
+
+
+# --- methods
+
+
+def trained_by(model, images, class_idx):
+    """What people write: it calls backward on the user's parameters and takes a step."""
+    model.train()
+    score = model(images)[torch.arange(len(images)), class_idx].sum()
+    score.backward()
+    for parameter in model.parameters():
+        parameter.data.sub_(0.1 * parameter.grad)
+    torch.manual_seed(3)
+    return images.detach().abs().mean(1) + class_idx[:, None, None]
+
+
+METHODS = ("fem", "eigencam", "cam", "ablationcam", "randomcam", "fullgrad", "guided-gradcam", "gradcam:LayerCAM")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_any_method_can_be_watched(method):
+    record, _ = watched(Module, monitor(method=method))
+    assert record.label_maps.method == method
+    assert record.label_maps.maps.min() >= 0
+    assert record.scores.validity.count(record.scores.validity[0]) > 0
+
+
+def test_maps_of_the_users_own_function_are_watched_and_whatever_it_does_is_undone():
+    record, _ = watched(Module, monitor(method=trained_by))
+    images, labels = probes().images, probes().labels
+    assert record.label_maps.method == "trained_by"
+    torch.testing.assert_close(record.label_maps.maps, images.abs().mean(1) + labels[:, None, None])
+
+
+def test_several_layers_and_smoothing_are_part_of_the_methods_name():
+    options = MapOptions(fuse="max", aug_smooth=True)
+    record, _ = watched(Module, monitor(target_layer=["net.conv1", "net.conv2"], options=options))
+    assert record.label_maps.method == "hirescam (max, aug_smooth)"
+    assert record.label_maps.layer == "net.conv1, net.conv2"
+    assert record.label_maps.grid == (16, 16)
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"method": "gradcam:NoSuch"}, ValueError, "method: .*NoSuch"),
+        ({"method": 3}, TypeError, "method: .*3"),
+        ({"options": "signed"}, TypeError, r"options: expected camdebug\.MapOptions, got str"),
+        ({"options": MapOptions(sign="signed")}, ValueError, "options: shares of heat take maps of 0 or more"),
+        ({"forward_fn": 3}, TypeError, "forward_fn: expected a function"),
+        ({"score_fn": 3}, TypeError, "score_fn: expected a function"),
+        ({"task": "ranking"}, ValueError, "task: expected .*ranking"),
+    ],
+)
+def test_a_wrong_argument_is_refused_where_it_is_written(arguments, error, words):
+    with pytest.raises(error, match=words):
+        monitor(**arguments)
+
+
+def _fails(output, class_idx):
+    raise ValueError("score_fn: not today")
+
+
+def test_a_score_fn_that_cannot_read_the_output_ends_the_fit_before_its_first_step():
+    model = Module()
+    with ours(), pytest.raises(ValueError, match="score_fn: not today"):
+        quiet_trainer(callbacks=[monitor(score_fn=_fails)]).fit(model, train_loader())
+    assert model.trainer.global_step == 0

@@ -1,0 +1,226 @@
+"""What is done to maps: sign, several layers, smoothing over copies, the classes of highest score."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_nets import CELLS, ConvNet, forwards_of, hand_net, pictures
+from torch import nn
+
+from camdebug import MapOptions, compute_cams, compute_top_cams
+from camdebug.cam.fusing import fused, resized
+
+CELL = torch.tensor([CELLS])
+
+
+# --- sign
+
+
+def test_the_three_signs_of_a_map_by_hand():
+    # class 0: 1*1 - 2*1 | 0 + 0 ; 0 + 0 | 1*1 + 0
+    signed = compute_cams(hand_net(), CELL, 0, options=MapOptions(sign="signed")).maps
+    assert signed.tolist() == [[[-1.0, 0.0], [0.0, 1.0]]]
+    assert compute_cams(hand_net(), CELL, 0, options=MapOptions(sign="absolute")).maps.tolist() == [
+        [[1.0, 0.0], [0.0, 1.0]]
+    ]
+    assert compute_cams(hand_net(), CELL, 0).maps.tolist() == [[[0.0, 0.0], [0.0, 1.0]]]
+
+
+def test_signed_evidence_of_a_linear_head_adds_up_to_the_score():
+    heat = compute_cams(hand_net(), CELL, 1, options=MapOptions(sign="signed"))
+    assert heat.maps.sum().item() == heat.class_score.item() == -2.0
+
+
+# --- several layers
+
+
+def test_maps_of_layers_are_put_on_the_finest_grid_each_by_its_peak():
+    fine, coarse = torch.tensor([[[0.0, 4.0], [2.0, 0.0]]]), torch.tensor([[[5.0]]])
+    assert fused([fine, coarse], "mean").tolist() == [[[0.5, 1.0], [0.75, 0.5]]]
+    assert fused([fine, coarse], "max").tolist() == [[[1.0, 1.0], [1.0, 1.0]]]
+
+
+def test_the_greatest_of_signed_maps_is_what_is_furthest_from_zero():
+    assert fused([torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0, 1.5]])], "max").tolist() == [[1.0, -1.0]]
+
+
+def test_an_empty_map_stays_empty_and_takes_nothing_from_the_others():
+    assert fused([torch.zeros(1, 2, 2), torch.tensor([[[0.0, 2.0], [0.0, 0.0]]])], "mean").tolist() == [
+        [[0.0, 0.5], [0.0, 0.0]]
+    ]
+
+
+def test_several_layers_come_from_the_one_pass():
+    model, images = ConvNet(flat_side=4), pictures(5)
+    seen = forwards_of(model)
+    both = compute_cams(model, images, 1, target_layer=["stem", "relu"])
+    assert seen[-1] == 5
+    assert sum(n == 5 for n in seen) == 1
+    single = [compute_cams(model, images, 1, target_layer=name).maps for name in ("stem", "relu")]
+    assert both.layer == "stem, relu"
+    assert both.grid == (8, 8)
+    torch.testing.assert_close(both.maps, fused(single, "mean"), atol=1e-6, rtol=1e-5)
+    top = compute_cams(model, images, 1, target_layer=["stem", "relu"], options=MapOptions(fuse="max"))
+    torch.testing.assert_close(top.maps, fused(single, "max"), atol=1e-6, rtol=1e-5)
+
+
+def test_behind_another_layer_the_gradient_of_the_first_goes_on_through_the_second():
+    """Cut off at the second layer, the first would have none."""
+    model, images = ConvNet(), pictures()
+    found = compute_cams(model, images, 0, target_layer=["stem", "stage"], method="gradcam")
+    alone = compute_cams(model, images, 0, target_layer="stem", method="gradcam")
+    assert alone.maps.max() > 0
+    second = compute_cams(model, images, 0, target_layer="stage", method="gradcam")
+    torch.testing.assert_close(found.maps, fused([alone.maps, second.maps], "mean"), atol=1e-6, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.floats(0.1, 10.0))
+def test_fusing_does_not_depend_on_scale_and_resizing_keeps_constants(rank, side, factor, scale):
+    maps = torch.rand(2, *[side] * rank, generator=torch.Generator().manual_seed(side))
+    other = torch.rand(2, *[side * factor] * rank, generator=torch.Generator().manual_seed(rank))
+    torch.testing.assert_close(fused([maps * scale, other], "mean"), fused([maps, other], "mean"))
+    constant = torch.full((1, *[side] * rank), scale)
+    torch.testing.assert_close(
+        resized(constant, [side * factor] * rank), torch.full((1, *[side * factor] * rank), scale)
+    )
+
+
+# --- smoothing over copies
+
+
+def test_smoothing_is_the_mean_over_six_copies_turned_back():
+    model, images = ConvNet(flat_side=4), pictures(4)
+    expected = []
+    for mirrored in (False, True):
+        for factor in (0.9, 1.0, 1.1):
+            copy = images * factor
+            maps = compute_cams(model, copy.flip(-1) if mirrored else copy, [0, 1, 2, 0]).maps
+            expected.append(maps.flip(-1) if mirrored else maps)
+    found = compute_cams(model, images, [0, 1, 2, 0], options=MapOptions(aug_smooth=True))
+    torch.testing.assert_close(found.maps, torch.stack(expected).mean(0), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(found.maps, expected[1])
+
+
+def test_smoothed_maps_of_a_net_that_cannot_tell_left_from_right_mirror_with_the_picture():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    images = pictures(2)
+    here = compute_cams(net, images, 1, options=MapOptions(aug_smooth=True)).maps
+    there = compute_cams(net, images.flip(-1), 1, options=MapOptions(aug_smooth=True)).maps
+    torch.testing.assert_close(there, here.flip(-1))
+
+
+def test_the_class_of_the_copies_is_that_of_the_plain_picture():
+    """A brighter copy may be taken for another class; its map must not be mixed in."""
+    net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.Flatten(), nn.Linear(4, 2))
+    with torch.no_grad():
+        net[0].weight.fill_(1.0)
+        net[2].weight.copy_(torch.tensor([[1.0] * 4, [2.0] * 4]))
+        net[2].bias.copy_(torch.tensor([4.2, 0.0]))
+    image = torch.ones(1, 1, 2, 2)  # 8.2 against 8 as it is, 8.6 against 8.8 when brighter
+    assert compute_cams(net, image * 1.1).predicted_class.tolist() == [1]
+    found = compute_cams(net, image, options=MapOptions(aug_smooth=True))
+    assert found.class_idx.tolist() == [0]
+    torch.testing.assert_close(found.maps, torch.ones(1, 2, 2))
+    assert found.class_score.item() == pytest.approx(8.2)
+
+
+# --- the classes of highest score
+
+
+def test_the_three_highest_classes_come_in_order_from_one_pass():
+    model, images = ConvNet(classes=5), pictures(4)
+    compute_cams(model, images)
+    seen = forwards_of(model)
+    found = compute_top_cams(model, images, 3)
+    assert seen == [4]
+    scores = model.eval()(images).detach()
+    order = scores.argsort(1, descending=True)
+    for place, heat in enumerate(found):
+        assert heat.class_idx.tolist() == order[:, place].tolist()
+        torch.testing.assert_close(heat.maps, compute_cams(model, images, order[:, place]).maps)
+        torch.testing.assert_close(heat.class_score, scores.gather(1, order[:, place, None])[:, 0])
+        assert heat.predicted_class.tolist() == order[:, 0].tolist()
+
+
+def test_more_classes_than_there_are_cannot_be_explained():
+    with pytest.raises(ValueError, match="k: expected at most the model's 3 classes, got 4"):
+        compute_top_cams(ConvNet(), pictures(), 4)
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"sign": "both"}, ValueError, "sign: expected one of 'positive', 'signed', 'absolute', got 'both'"),
+        ({"fuse": "sum"}, ValueError, "fuse: expected one of 'mean', 'max', got 'sum'"),
+        ({"aug_smooth": 1}, TypeError, "aug_smooth: expected True or False, got 1"),
+        ({"eigen_smooth": "yes"}, TypeError, "eigen_smooth: expected True or False, got 'yes'"),
+    ],
+)
+def test_a_wrong_option_is_named(options, error, words):
+    with pytest.raises(error, match=words):
+        MapOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "words"),
+    [
+        (torch.zeros(1), TypeError, "inputs: expected a list of tensors, got Tensor"),
+        ([torch.zeros(2, 3)], ValueError, r"inputs: expected tensors with one row for each of 1 images, got \(2, 3\)"),
+        ([3], ValueError, "inputs: expected tensors .* got int"),
+    ],
+)
+def test_wrong_inputs_are_named(inputs, error, words):
+    with pytest.raises(error, match=words):
+        compute_cams(hand_net(), CELL, inputs=inputs)
+
+
+# --- models with several inputs
+
+
+class WithAge(nn.Module):
+    """Scores from a picture and a number: the number scales what the picture says."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = ConvNet(classes=3)
+
+    def forward(self, images, ages):
+        return self.net(images) * ages[:, None]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 5])
+def test_each_picture_meets_its_own_row_of_the_other_inputs(chunk_size):
+    model, images, ages = WithAge(), pictures(5), torch.tensor([1.0, 2.0, 0.5, 4.0, 8.0])
+    found = compute_cams(model, images, 1, inputs=[ages], chunk_size=chunk_size, method="hirescam")
+    plain = compute_cams(model.net, images, 1)
+    torch.testing.assert_close(found.maps, plain.maps * ages[:, None, None])
+    torch.testing.assert_close(found.class_score, plain.class_score * ages)
+
+
+def test_a_forward_fn_runs_the_model_its_own_way():
+    model, images = WithAge(), pictures(3)
+    found = compute_cams(model, images, 1, forward_fn=lambda net, x: net(x, torch.full((len(x),), 2.0)))
+    torch.testing.assert_close(found.maps, 2 * compute_cams(model.net, images, 1).maps)
+    with pytest.raises(TypeError, match=r"forward_fn: expected a function .*, got str"):
+        compute_cams(model, images, 1, forward_fn="net")
+
+
+def test_whole_numbers_among_the_inputs_stay_whole_numbers():
+    class Embedded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.scale = ConvNet(), nn.Embedding(4, 1)
+
+        def forward(self, images, which):
+            return self.net(images) * self.scale(which)
+
+    model = Embedded().double()
+    found = compute_cams(model, pictures(2), 0, inputs=[torch.tensor([0, 3])], options=MapOptions(sign="signed"))
+    scale = model.scale.weight.detach()[[0, 3], 0].float()
+    plain = compute_cams(model.net, pictures(2), 0, options=MapOptions(sign="signed"))
+    np.testing.assert_allclose(found.maps, plain.maps * scale[:, None, None], rtol=1e-5, atol=1e-7)
