@@ -63,6 +63,10 @@ def _method(choice: object) -> Method:
         return ONE_PASS[choice]
     if isinstance(choice, str) and choice in WORKERS:
         return WORKERS[choice]
+    if not isinstance(choice, str):
+        raise TypeError(
+            f"method: expected a name, or a function (model, images, class_idx) -> (N, h, w), got {choice!r}"
+        )
     raise ValueError(f"method: expected one of {', '.join(method_names())}; got {choice!r}")
 
 
