@@ -155,6 +155,19 @@ def test_one_more_forward_of_each_chunk_is_all_it_costs():
     assert seen == [3, 3, 2, 2]
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_model_that_has_diverged_has_maps_that_say_so_and_no_error(bad):
+    net, images = linear_head(), pictures(2)
+    with torch.no_grad():
+        net.head[-1].weight[1] = bad
+    found = cams(net, images, [0, 1]).maps
+    assert found[0].isfinite().all()
+    assert not found[1].isfinite().all()
+    with torch.no_grad():
+        net.stem[0].weight[0] = float("nan")
+    assert cams(net, images, [0, 1]).maps.isnan().all()
+
+
 def test_no_hook_and_no_gradient_is_left_behind():
     net = linear_head().train()
     before = {name: value.clone() for name, value in net.state_dict().items()}

@@ -144,6 +144,8 @@ def test_it_is_deterministic_and_moves_no_random_numbers():
     assert torch.equal(kernel_component(cells), kernel)
     assert torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == numpys).all()
+    get_2d_projection_kernel(cells.numpy())
+    assert (np.random.get_state()[1] != numpys).any(), "grad-cam's draws its start from numpy's"
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -162,7 +164,7 @@ def decided(cells):
     height = u[:, :, 0].abs().sort(1, descending=True).values
     towards = [cells.double().flatten(2).sum(1), cells.double().flatten(2).abs().sum(1)]
     agree = [torch.nn.functional.cosine_similarity(u[:, :, 0], t - t.mean(1, keepdim=True)).abs() for t in towards]
-    clear = [s[:, 1] < 0.9 * s[:, 0], height[:, 1] < 0.99 * height[:, 0], *(a > 0.01 for a in agree)]
+    clear = [s[:, 1] < 0.98 * s[:, 0], height[:, 1] < 0.99 * height[:, 0], *(a > 0.01 for a in agree)]
     return all(bool(c.all()) for c in clear)
 
 
@@ -222,5 +224,5 @@ def test_it_correlates_with_what_it_points_to_and_is_centred(seed, channels):
         (component_towards_magnitude(cells), cells.abs().sum(1)),
         (kernel_component(cells), cells.abs().sum(1)),
     ):
-        assert ((found * towards).sum((1, 2)) > -1e-4).all()
+        assert ((found * towards).sum((1, 2)) > -1e-3).all()
         assert found.sum((1, 2)).abs().max() < 1e-4
