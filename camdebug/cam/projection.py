@@ -116,7 +116,7 @@ def _projected(points: Tensor) -> Tensor:
     _, cells, channels = points.shape
     if cells <= channels:
         return _scaled_top(points @ points.mT)
-    direction: Tensor = torch.linalg.eigh(points.mT @ points)[1][:, :, -1:]
+    direction = _eigh(points.mT @ points)[1][:, :, -1:]
     return (points @ direction)[:, :, 0]
 
 
@@ -124,8 +124,14 @@ def _scaled_top(gram: Tensor) -> Tensor:
     """``(N, cells)``: the top eigenvector of each ``(cells, cells)``, times the root of its eigenvalue."""
     if gram.shape[1] > _MOST_DENSE:
         return _each(gram, lambda one: _scaled(*_krylov(lambda x: one @ x, len(one), one.device)))
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = _eigh(gram)
     return _scaled(values[:, -1:], vectors[:, :, -1])
+
+
+def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """On the CPU: the matrices are small, and accelerators decompose small ones slowly, one after another."""
+    values, vectors = torch.linalg.eigh(matrices.cpu())
+    return values.to(matrices.device), vectors.to(matrices.device)
 
 
 def _scaled(value: Tensor, vector: Tensor) -> Tensor:
@@ -157,7 +163,7 @@ def _krylov(apply: Apply, side: int, device: torch.device) -> tuple[Tensor, Tens
     for _ in range(_RESTARTS):
         basis = _krylov_basis(apply, vector)
         image = apply(basis)
-        values, small = torch.linalg.eigh(basis.mT @ image)
+        values, small = _eigh(basis.mT @ image)
         value, vector = values[-1], basis @ small[:, -1:]
         if (image @ small[:, -1:] - value * vector).norm() <= _TOLERANCE * value.abs():
             break
