@@ -145,7 +145,7 @@ _ALL = (
     # Like EigenCAM, of the evidence for a class.
     OnePass("eigengradcam", hirescam, gather=component_towards_sum),
     OnePass("seg-eigencam", seg_eigencam, gather=component_towards_peak),
-    # Muhammad & Yeasin 2020, arXiv 2008.00299; centred, as the field has it, which the paper does not do.
+    # Muhammad & Yeasin 2020, arXiv 2008.00299; with the cells centred, as is usual.
     OnePass("eigencam", plain_activation, uses_gradient=False, gather=component_towards_magnitude),
     # Karmani et al. 2024, arXiv 2410.00267.
     OnePass("kpca-cam", plain_activation, uses_gradient=False, gather=kernel_component),

@@ -129,7 +129,7 @@ def _scaled_top(gram: Tensor) -> Tensor:
 
 
 def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """On the CPU: the matrices are small, and accelerators decompose small ones slowly, one after another."""
+    """On the CPU, which is good at small matrices, wherever they are."""
     values, vectors = torch.linalg.eigh(matrices.cpu())
     return values.to(matrices.device), vectors.to(matrices.device)
 
