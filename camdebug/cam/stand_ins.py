@@ -1,0 +1,229 @@
+"""Copies that stand in for a model's parameters while code that is not ours runs the model.
+
+Such code may call ``backward()``, step an optimizer, switch ``requires_grad`` or leave hooks behind. What it does to
+parameters it does to copies, which are thrown away. So no ``.grad`` of the training is added to, and no hook on a real
+parameter fires: under DDP such a hook begins an all-reduce for which the other processes do not wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
+
+from camdebug.cam.belongings import reachable
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.keepers import Container
+from camdebug.rng import seeded_rng
+
+
+@contextmanager
+def harmless(model: nn.Module, *, name: str, seed: int, requires_grad: bool = True) -> Iterator[None]:
+    """Let foreign code do what it likes to a model, with gradients on; on exit everything is back, whatever happened.
+
+    All that ``borrowed`` keeps is kept, parts that are replaced and hooks that are left behind included, and beyond
+    that: parameters, to the last bit, with ``.grad``, ``requires_grad`` and hooks; torch's global module hooks; and
+    the switches of torch that change numbers (default dtype, deterministic algorithms, cuDNN, autocast, threads).
+
+    It costs a copy of all parameters.
+
+    What the code holds apart from the model, such as the training's optimizer or a list of parameters that was made
+    before, is out of reach. Writing to parameters or gradients in this way cannot be undone, but it is told.
+
+    Args:
+        model: what the code gets. It may be borrowed already.
+        name: of the method, for the error.
+        seed: of the global random number generators, so that noise is the same in every look and process.
+        requires_grad: whether parameters have gradients, frozen ones too; without, the pictures still may.
+
+    Raises:
+        RuntimeError: after the block, when a real parameter or gradient was written to.
+    """
+    whole_numbers = [key for key, p in model.named_parameters() if not _is_differentiable(p)]
+    with borrowed(model, copied=whole_numbers), seeded_rng(seed), _switches_kept(), _global_hooks_kept():
+        with stand_ins(model, requires_grad=requires_grad) as originals, torch.enable_grad():
+            yield
+        written = [original.name for original in originals if original.is_written()]
+        if written:
+            raise RuntimeError(
+                f"method: {name} has written to the training's own parameters or gradients ({', '.join(written[:3])}); "
+                "let it work on the model it is given, and keep no optimizer and no parameters in it"
+            )
+
+
+@contextmanager
+def stand_ins(model: nn.Module, *, requires_grad: bool = True) -> Iterator[list[Original]]:
+    """Put copies in the place of parameters. Use it inside ``borrowed(model)``, which puts all attributes back.
+
+    Tied parameters share one copy. Parameters are found wherever modules keep them: by name, under another name, and
+    in lists, tuples and dicts among the attributes, also of modules that are hidden there. Meanwhile no gradient
+    reaches the real ones, even if something still leads to one.
+
+    Args:
+        model: whose parameters they are.
+        requires_grad: of the copies.
+
+    Yields:
+        The parameters, and buffers, that the model really has.
+    """
+    modules = _all_modules(model)
+    named = {id(t): (k, t) for m in modules for k, t in (*m._parameters.items(), *m._buffers.items()) if t is not None}
+    originals = [Original.of(key, tensor) for key, tensor in named.values() if tensor.is_leaf]
+    copies = {i: _copy_of(t, requires_grad) for i, (_, t) in named.items() if isinstance(t, nn.Parameter)}
+    try:
+        for original in originals:
+            original.shield()
+        for module in modules:
+            _replace(vars(module), copies)
+        yield originals
+    finally:
+        _restore(originals)
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """A leaf tensor of the training's: whether it learns, the gradient that waits for its optimizer, and its age."""
+
+    name: str
+    tensor: Tensor
+    requires_grad: bool
+    grad: Tensor | None
+    versions: tuple[int, int]
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor) -> Original:
+        """Remember it."""
+        return cls(name, tensor, tensor.requires_grad, tensor.grad, _versions(tensor, tensor.grad))
+
+    def shield(self) -> None:
+        """Keep gradients from reaching it."""
+        if self.requires_grad and not self.tensor.is_inference():
+            self.tensor.requires_grad_(False)
+
+    def restore(self) -> None:
+        """Let it learn again, from the gradient that it had."""
+        if self.tensor.requires_grad is not self.requires_grad:
+            self.tensor.requires_grad_(self.requires_grad)
+        if self.tensor.grad is not self.grad:
+            self.tensor.grad = self.grad
+
+    def is_written(self) -> bool:
+        """Whether a parameter, or a gradient, was changed in place. Buffers may be: they are put back."""
+        now = _versions(self.tensor, self.grad)
+        return now[1] != self.versions[1] or (isinstance(self.tensor, nn.Parameter) and now[0] != self.versions[0])
+
+
+def _versions(tensor: Tensor, grad: Tensor | None) -> tuple[int, int]:
+    return _version(tensor), 0 if grad is None else _version(grad)
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _restore(originals: list[Original]) -> None:
+    """An interrupt may have come anywhere; doing it twice does no harm."""
+    try:
+        for original in originals:
+            original.restore()
+    except BaseException:
+        for original in originals:
+            original.restore()
+        raise
+
+
+def _is_differentiable(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _copy_of(parameter: nn.Parameter, requires_grad: bool) -> nn.Parameter:
+    """Whole numbers cannot require a gradient, and stay themselves."""
+    if not _is_differentiable(parameter):
+        return parameter
+    copy = nn.Parameter(parameter.detach().clone(), requires_grad)
+    vars(copy).update(vars(parameter))  # libraries leave notes on parameters
+    return copy
+
+
+def _replace(attributes: dict[str, Any], copies: Mapping[int, nn.Parameter]) -> None:
+    """New containers instead of changes in the old ones: ``nn.Module`` too keeps its parameters in a dict."""
+    for key, value in list(attributes.items()):
+        if isinstance(value, nn.Parameter):
+            attributes[key] = copies.get(id(value), value)
+        elif isinstance(value, dict) and _holds_parameters(value.values()):
+            attributes[key] = type(value)((k, copies.get(id(v), v)) for k, v in value.items())
+        elif type(value) in (list, tuple) and _holds_parameters(value):
+            attributes[key] = type(value)(copies.get(id(v), v) for v in value)
+
+
+def _holds_parameters(values: Any) -> bool:  # noqa: ANN401
+    return any(issubclass(kind, nn.Parameter) for kind in set(map(type, values)))
+
+
+def _all_modules(model: nn.Module) -> list[nn.Module]:
+    """Those of the model, and those that are hidden in lists and objects among the attributes."""
+    found: dict[nn.Module, None] = {}
+    new, seen = list(model.modules()), set[int]()
+    while new:
+        found.update(dict.fromkeys(new))
+        seen |= {id(module) for module in new}
+        roots = [(key, value) for module in new for key, value in vars(module).items() if key not in _INTERNAL]
+        hidden = [v for _, v in reachable(roots, seen) if isinstance(v, nn.Module)]
+        new = [module for value in hidden for module in value.modules() if module not in found]
+    return list(found)
+
+
+# What ``nn.Module`` itself keeps: parts, hooks and flags.
+_INTERNAL = frozenset(vars(nn.Module()))
+
+
+@contextmanager
+def _global_hooks_kept() -> Iterator[None]:
+    """Those of ``register_module_forward_hook`` and the like, which run for all modules there are."""
+    registries = {k: v for k, v in vars(torch_modules).items() if k.startswith("_global_") and isinstance(v, dict)}
+    keepers = [Container.of(key, registry) for key, registry in registries.items()]
+    try:
+        yield
+    finally:
+        for keeper in keepers:
+            keeper.restore()
+
+
+_Switch = tuple[Callable[[], Any], Callable[[Any], Any]]
+"""How to read it, and how to set it."""
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+_SWITCHES: tuple[_Switch, ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_num_threads, torch.set_num_threads),
+    (_deterministic, lambda mode: torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])),
+    *(
+        (partial(getattr, torch.backends.cudnn, key), partial(setattr, torch.backends.cudnn, key))
+        for key in ("enabled", "benchmark", "deterministic")
+    ),
+    *(
+        (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind))
+        for kind in ("cpu", "cuda")
+    ),
+)
+
+
+@contextmanager
+def _switches_kept() -> Iterator[None]:
+    before = [read() for read, _ in _SWITCHES]
+    try:
+        yield
+    finally:
+        for (read, switch), value in zip(_SWITCHES, before, strict=True):
+            if read() != value:
+                switch(value)

@@ -1,0 +1,356 @@
+"""Parameters that are kept in unusual places, hooks on them, and trainings in which foreign code runs."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from foreign_looks import facts, look
+from small_training import CLASSES, Case, Pictures, differences, run
+from tiny_nets import ConvNet, pictures
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parametrizations, weight_norm
+
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.explain import Recipe
+from camdebug.cam.foreign import foreign
+from camdebug.cam.lens import Lens
+from camdebug.cam.search import find_target_layers
+from camdebug.cam.stand_ins import harmless, stand_ins
+from camdebug.cam.subject import ModelUse
+
+
+class Stage(nn.Module):
+    """A spatial stage, and a head of the subclass's."""
+
+    def __init__(self):
+        super().__init__()
+        self.stage = nn.Conv2d(3, 4, 3, 4, 1)
+
+    def forward(self, x):
+        return self.head(self.stage(x))
+
+
+class Recurrent(Stage):
+    def __init__(self, kind):
+        super().__init__()
+        self.rnn, self.last = kind(4, 5, num_layers=2, batch_first=True), nn.Linear(5, 3)
+
+    def head(self, cells):
+        return self.last(self.rnn(cells.flatten(2).transpose(1, 2))[0][:, -1])
+
+
+class Tied(Stage):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.other.weight = self.one.weight
+
+    def head(self, cells):
+        return self.other(self.one(cells.flatten(1)))[:, :3]
+
+
+class Lists(Stage):
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.ParameterList([nn.Parameter(torch.rand(4)) for _ in range(3)])
+        self.named = nn.ParameterDict({"bias": nn.Parameter(torch.rand(3))})
+
+    def head(self, cells):
+        return torch.stack([cells.mean((2, 3)) @ row for row in self.rows], 1) + self.named["bias"]
+
+
+class Aliases(Stage):
+    """Parameters under other names, in containers, and of a module that is hidden in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(4, 3)
+        vars(self)["again"] = self.last.bias
+        self.listed, self.by_name, self.both = [self.last.weight], {"w": self.last.weight}, (self.last.weight, 1.0)
+        self.hidden = [nn.Linear(4, 4)]
+
+    def head(self, cells):
+        weight = self.listed[0] + self.by_name["w"] + self.both[0] * self.both[1]
+        return F.linear(self.hidden[0](cells.mean((2, 3))), weight, self.again)
+
+
+class Renormed(Stage):
+    def __init__(self, norm):
+        super().__init__()
+        self.last = norm(nn.Linear(4, 3))
+
+    def head(self, cells):
+        return self.last(cells.mean((2, 3)))
+
+
+NETS = {
+    "LSTM": lambda: Recurrent(nn.LSTM),
+    "GRU": lambda: Recurrent(nn.GRU),
+    "tied": Tied,
+    "lists": Lists,
+    "aliases": Aliases,
+    "weight_norm": lambda: Renormed(weight_norm),
+    "weight_norm parametrization": lambda: Renormed(parametrizations.weight_norm),
+    "spectral_norm": lambda: Renormed(nn.utils.spectral_norm),
+    "orthogonal": lambda: Renormed(parametrizations.orthogonal),
+}
+
+
+def net(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = NETS[name]()
+    model(pictures()).square().sum().backward()
+    return model
+
+
+def trains(model, images, class_idx):
+    """A step of training; the map tells the scores before and after."""
+    before = model(images)
+    before.square().sum().backward()
+    torch.optim.SGD(model.parameters(), 0.1).step()
+    return torch.stack([before, model(images)], 1)
+
+
+def everything(model):
+    """Also of what is no part of ``model.modules()``."""
+    hidden = getattr(model, "hidden", [])
+    attributes = {name: {k: id(v) for k, v in vars(m).items()} for name, m in model.named_modules()}
+    listed = {
+        name: [list(map(id, v)) for v in vars(m).values() if type(v) in (list, tuple)]
+        for name, m in model.named_modules()
+    }
+    return facts(model), attributes, listed, [facts(module) for module in hidden]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize("name", NETS)
+def test_parameters_are_found_wherever_they_are_kept_and_none_is_touched(name):
+    model = net(name).eval()
+    before = everything(model)
+    found = look(model, pictures(), [0, 1, 2], foreign(trains), layer="stage")
+    assert everything(model) == before
+    # The same step, of the model itself: what stood in for the parameters was a whole model.
+    model.zero_grad()
+    with torch.enable_grad():
+        expected = trains(model, pictures(), None)
+    torch.testing.assert_close(found, expected.detach())
+    assert everything(model) != before
+    assert (found[:, 0] - found[:, 1]).abs().max() > 1e-3
+
+
+def test_tied_parameters_share_one_copy_and_names_lead_to_it():
+    model, seen = net("aliases"), []
+    with borrowed(model), stand_ins(model):
+        copy = model.last.weight
+        seen = [model.listed[0], model.by_name["w"], model.both[0]]
+        assert all(one is copy for one in seen)
+        assert model.again is model.last.bias
+    assert model.last.weight is not copy
+    assert model.listed[0] is model.last.weight
+    tied = net("tied")
+    with borrowed(tied), stand_ins(tied):
+        assert tied.one.weight is tied.other.weight
+        assert tied.one.weight.requires_grad
+    with borrowed(tied), stand_ins(tied, requires_grad=False):
+        assert not tied.one.weight.requires_grad
+
+
+def test_what_libraries_note_on_parameters_is_on_the_copies():
+    model = ConvNet()
+    model.stem[0].weight.no_decay = True
+    with borrowed(model), stand_ins(model):
+        assert model.stem[0].weight.no_decay
+
+
+def test_hooks_on_real_parameters_do_not_fire():
+    model, fired = ConvNet(), []
+    for parameter in model.parameters():
+        parameter.register_hook(lambda gradient: fired.append("tensor"))
+        parameter.register_post_accumulate_grad_hook(lambda parameter: fired.append("accumulated"))
+    look(model, pictures(), [0, 1, 2], foreign(trains))
+    assert fired == []
+    trains(model, pictures(), None)
+    assert set(fired) == {"tensor", "accumulated"}
+
+
+def test_gradients_do_not_reach_a_parameter_that_the_callable_holds():
+    model = ConvNet().eval()
+    held, fired = model.head[1].weight, []
+    held.register_post_accumulate_grad_hook(fired.append)
+
+    def holds(model, images, class_idx):
+        scores = model(images) + images.new_ones(len(images), 8) @ held[:, :3]
+        scores.sum().backward()
+        return images.sum(1)
+
+    look(model, pictures(), [0, 1, 2], foreign(holds))
+    assert held.grad is None
+    assert held.requires_grad
+    assert fired == []
+    with torch.enable_grad():
+        holds(model, pictures(), None)
+    assert held.grad is not None
+    assert len(fired) == 1
+
+
+def test_whole_numbers_cannot_be_copied_so_but_go_back_too():
+    model = ConvNet()
+    model.register_parameter("counts", nn.Parameter(torch.tensor([1, 2]), requires_grad=False))
+    held = model.counts
+
+    def counts(model, images, class_idx):
+        model.counts.data.add_(1)
+        return images.sum(1)
+
+    look(model, pictures(), [0, 1, 2], foreign(counts))
+    assert model.counts is held
+    assert held.tolist() == [1, 2]
+
+
+def steps_the_trainings_optimizer(model):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def meddler(model, images, class_idx):
+        optimizer.step()
+        return images.sum(1)
+
+    return meddler
+
+
+def clears_the_trainings_gradients(model):
+    held = list(model.parameters())
+
+    def meddler(model, images, class_idx):
+        for parameter in held:
+            parameter.grad.zero_()
+        return images.sum(1)
+
+    return meddler
+
+
+@pytest.mark.parametrize("make", [steps_the_trainings_optimizer, clears_the_trainings_gradients])
+def test_writing_to_what_it_held_before_cannot_be_undone_and_is_told(make):
+    model = ConvNet()
+    model(pictures()).sum().backward()
+    with pytest.raises(
+        RuntimeError, match=r"method: meddler has written to the training's own parameters or gradients"
+    ):
+        look(model, pictures(), [0, 1, 2], foreign(make(model)))
+
+
+def test_gradients_that_it_throws_away_by_an_optimizer_it_held_are_put_back():
+    model = ConvNet()
+    model(pictures()).sum().backward()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def clears(model, images, class_idx):
+        optimizer.zero_grad()
+        return images.sum(1)
+
+    before = facts(model)
+    look(model, pictures(), [0, 1, 2], foreign(clears))
+    assert facts(model) == before
+
+
+def test_parameters_made_in_inference_mode_are_left_as_they_are():
+    with torch.inference_mode():
+        model = ConvNet()
+    before = facts(model)
+    with harmless(model, name="mine", seed=0):
+        learns = model.head[1].weight
+        assert learns.requires_grad
+        assert not learns.is_inference()
+    assert facts(model) == before
+
+
+# Trainings
+
+
+@pytest.fixture
+def alone_in_a_group(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def gradients_of_a_ddp_step(between, sent):
+    """``sent`` gets an entry for each all-reduce that DDP begins."""
+
+    def reduce(state, bucket):
+        sent.append(bucket.index())
+        done = torch.futures.Future()
+        done.set_result(bucket.buffer())
+        return done
+
+    model = ConvNet()
+    ddp = DistributedDataParallel(model)
+    ddp.register_comm_hook(None, reduce)
+    loss = F.cross_entropy(ddp(pictures()), torch.tensor([0, 1, 2]))
+    between(model)
+    sent.append("between")
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+@pytest.mark.usefixtures("alone_in_a_group")
+def test_under_ddp_no_reduction_begins_between_forward_and_backward():
+    sent, sent_without = [], []
+    without = gradients_of_a_ddp_step(lambda model: None, sent_without)
+    found = gradients_of_a_ddp_step(lambda model: look(model, pictures(), [0, 1, 2], foreign(trains)), sent)
+    assert sent == sent_without == ["between", 0]
+    assert all(torch.equal(found[name], without[name]) for name in without)
+
+
+@pytest.mark.usefixtures("alone_in_a_group")
+def test_an_unprotected_backward_begins_one_and_then_the_trainings_own_gradients_are_not_shared():
+    sent = []
+
+    def meddles(model):
+        F.cross_entropy(model(pictures()), torch.tensor([0, 1, 2])).backward()
+
+    gradients_of_a_ddp_step(meddles, sent)
+    assert sent == [0, "between"]
+
+
+class Looks(pl.Callback):
+    """A look with a callable after each batch's backward and after each epoch, protected or not."""
+
+    def __init__(self, protected):
+        self.protected, self.maps = protected, []
+
+    def on_after_backward(self, fitted, module):
+        self.look(module)
+
+    def on_train_epoch_end(self, fitted, module):
+        self.look(module)
+
+    def look(self, module):
+        images, class_idx = Pictures(augment=False).x[:CLASSES], torch.arange(CLASSES)
+        if not self.protected:
+            with torch.enable_grad():
+                self.maps.append(trains(module, images, class_idx))
+            return
+        with borrowed(module):
+            subject = ModelUse().on(module)
+            lens = Lens(subject, find_target_layers(subject, images, "net.norm2"), 3)
+            self.maps.append(Recipe(foreign(trains)).maps(lens, images, [class_idx])[0].maps)
+
+
+ACCUMULATES = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.5}
+
+
+@pytest.mark.parametrize("options", [{}, ACCUMULATES], ids=["plain", "accumulating"])
+def test_a_training_in_which_foreign_code_trains_is_bit_for_bit_the_same(options):
+    looks = Looks(protected=True)
+    assert differences(run(Case(trainer=options)).state, run(Case(trainer=options), looks).state) == []
+    assert len(looks.maps) == 3 * (5 + 1)
+    assert not torch.equal(looks.maps[0], looks.maps[-1])
+
+
+def test_without_protection_the_same_code_spoils_the_training():
+    found = differences(run(Case()).state, run(Case(), Looks(protected=False)).state)
+    assert "weights.net.conv1.weight" in found
+    assert "optimizer.0.0.momentum_buffer" in found
