@@ -11,7 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import metadata
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camdebug.cam.foreign import as_maps
 from camdebug.cam.layers import TargetLayer
@@ -78,7 +79,9 @@ class GradCamPackage:
         views = chunk.views if self.kind in _ALL_LAYERS else (chunk.views[layer_index],)
         layers = [] if self.kind in _NO_LAYER else [view.layer for view in views]
         learning = self.kind in _SECOND_ORDER
-        with harmless(chunk.subject.model, name=self.name, seed=chunk.rows.start, requires_grad=learning):
+        # Fused attention cannot be differentiated twice.
+        attention = sdpa_kernel(SDPBackend.MATH) if learning else nullcontext()
+        with harmless(chunk.subject.model, name=self.name, seed=chunk.rows.start, requires_grad=learning), attention:
             maps = [self._map(chunk, layers, i, int(k)) for i, k in enumerate(class_idx)]
         return torch.cat(maps)
 
@@ -89,10 +92,13 @@ class GradCamPackage:
         picture = chunk.pictures[i : i + 1].to(_at_least_float32(chunk.pictures.dtype), copy=True)
         with seen.on(layers), _without_bars(kind), seeded_rng(chunk.rows.start + i):
             method = kind(seen, list(seen.taps), **_options(kind))
-            if "target_idx" in inspect.signature(kind.forward).parameters:
-                found = method(picture, None, target_idx=class_idx)
-            else:
-                found = method(picture, [_Column(class_idx if whole else 0)])
+            try:
+                if "target_idx" in inspect.signature(kind.forward).parameters:
+                    found = method(picture, None, target_idx=class_idx)
+                else:
+                    found = method(picture, [_Column(class_idx if whole else 0)])
+            finally:
+                _let_go(method)
         return as_maps(found, picture, self.name)
 
 
@@ -137,6 +143,15 @@ def _options(kind: type[Any]) -> dict[str, Any]:
     """By default all AblationCAMs share one layer, which would keep the activations of the last picture for good."""
     default = inspect.signature(kind).parameters.get("ablation_layer")
     return {} if default is None else {"ablation_layer": type(default.default)()}
+
+
+def _let_go(method: Any) -> None:  # noqa: ANN401
+    """It would try to detach gradients that are views when it is collected, and fail."""
+    for cam in (method, getattr(method, "base_cam", None), *getattr(method, "base_cam_per_layer", ())):
+        kept = getattr(cam, "activations_and_grads", None)
+        if kept is not None:
+            kept.activations, kept.gradients = [], []
+            kept.release()
 
 
 class _AsSeen(nn.Module):
