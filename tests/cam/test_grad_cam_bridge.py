@@ -1,5 +1,6 @@
 import ast
 import importlib.metadata
+import inspect
 import pickle
 import sys
 from contextlib import nullcontext
@@ -27,20 +28,18 @@ from camdebug.cam.subject import ModelUse
 
 KINDS = sorted(_classes())
 CLASSES = [2, 0]
+SEED = 7  # with others some maps are empty
 
 
 def timm_net(kind):
-    import timm.models
-
+    models = pytest.importorskip("timm.models")
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(SEED)
         if kind == "swin":
             sizes = {"patch_size": 2, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
-            net = timm.models.SwinTransformer(img_size=16, num_classes=3, **sizes)
+            net = models.SwinTransformer(img_size=16, num_classes=3, **sizes)
         else:
-            net = timm.models.VisionTransformer(
-                img_size=16, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3
-            )
+            net = models.VisionTransformer(img_size=16, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3)
         for parameter in net.parameters():
             nn.init.normal_(parameter, std=0.5)
     return net.eval()
@@ -103,16 +102,40 @@ def test_on_a_cnn_maps_are_what_grad_cam_gives_and_nothing_is_changed(kind, capf
     assert 0.5 < found.max() <= 1
 
 
-# AblationCAM would set the class token too, and needs to be told of tokens by a layer of its own.
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "AblationCAM"])
+# Two of them grad-cam cannot be told of cells that lie otherwise: AblationCAM sets the class token too, and ShapleyCAM
+# does not reshape the activations.
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("AblationCAM", "ShapleyCAM")])
 @pytest.mark.parametrize("net_kind", ["swin", "vit"])
 def test_cells_that_lie_otherwise_are_read_as_grad_cam_reads_them_when_it_is_told(net_kind, kind):
     net, layers, reshape = case(net_kind)
-    found = look(net, pictures(2), CLASSES, bridge(f"gradcam:{kind}"), layer=layers)
+    found = look(net, pictures(3), [2, 0, 1], bridge(f"gradcam:{kind}"), layer=layers)
     # its FullGrad reads the embedding, whose cells are channels first
-    expected = by_grad_cam(kind, net, layers[0].module, None if kind == "FullGrad" else reshape, pictures(2), CLASSES)
+    told = None if kind == "FullGrad" else reshape
+    expected = by_grad_cam(kind, net, layers[0].module, told, pictures(3), [2, 0, 1])
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-6, rtol=0)
-    assert found.max() > 0.5 or kind == "FEM"
+    assert found.max() > 0.5
+
+
+@pytest.mark.parametrize("net_kind", ["swin", "vit"])
+def test_shapley_cam_is_the_papers_where_cells_lie_otherwise(net_kind):
+    """Weights are mean gradients less half the product of Hessian and activation (arXiv 2501.06261)."""
+    net, layers, _ = case(net_kind)
+    kept, images = [], pictures(1)
+    handle = layers[0].module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    with sdpa_kernel(SDPBackend.MATH):
+        score = net(images)[0, 2]
+        handle.remove()
+        gradient = torch.autograd.grad(score, kept[0], create_graph=True)[0]
+        # The product takes cells alone; what is no cell is held still.
+        layout = layers[0].layout
+        own = layout.with_cells(torch.zeros_like(kept[0]), layout.cells(kept[0]))
+        product = torch.autograd.grad(gradient, kept[0], own.detach())[0]
+    cells, first, second = (layout.cells(t.detach()) for t in (kept[0], gradient, product))
+    slow = (cells * (first - 0.5 * second).mean((2, 3), keepdim=True)).sum(1).relu()
+    expected = scale_cam_image(scale_cam_image(slow.numpy(), (16, 16)))
+    found = look(net, images, [2], bridge("gradcam:ShapleyCAM"), layer=layers)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4, rtol=0)
+    assert slow.max() > 1e-4
 
 
 def test_ablation_is_right_where_cells_lie_otherwise():
@@ -323,6 +346,16 @@ def test_our_own_maps_beside_it_are_as_if_it_had_not_been_there():
     beside = looked(net, pictures(4), [0] * 4, *methods, foreign(lambda *given: given[1].sum(1)), plain, chunk_size=2)
     assert torch.equal(alone["gradcam"], beside["gradcam"])
     assert list(beside) == ["gradcam:AblationCAM", "gradcam:FullGrad", "custom", "gradcam"]
+
+
+def test_the_layer_that_all_ablations_share_by_default_keeps_no_activations():
+    shared = inspect.signature(pytorch_grad_cam.AblationCAM).parameters["ablation_layer"].default
+    net, before = ConvNet().eval(), dict(vars(shared))
+    look(net, pictures(1), [0], bridge("gradcam:AblationCAM"), layer="relu")
+    assert vars(shared) == before
+    shared.activations = None
+    by_grad_cam("AblationCAM", net, net.relu, None, pictures(1), [0])
+    assert shared.activations is not None
 
 
 def test_it_is_a_value_that_can_be_pickled():
