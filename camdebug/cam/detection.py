@@ -76,7 +76,8 @@ class MatchedBoxScore:
 
     Args:
         boxes: ``(4,)`` or ``(1, 4)``: left, top, right, bottom, in pixels of the pictures as the model gets them.
-            ``(N, 4)``, one for each picture, only where all pictures go through the model in one forward.
+            ``(N, 4)``, one for each picture, only where every forward is of all pictures; the
+            search for the target layer passes one.
         min_iou: the smallest overlap (intersection over union) that is a match, above 0 and up to 1.
 
     Raises:

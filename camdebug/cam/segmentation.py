@@ -65,7 +65,8 @@ class RegionScore:
 
     Args:
         mask: ``(H, W)`` or ``(1, H, W)``, as large as the model's map of scores; the region is where it is not 0.
-            ``(N, H, W)``, one for each picture, only where all pictures go through the model in one forward.
+            ``(N, H, W)``, one for each picture, only where every forward is of all pictures; the
+            search for the target layer passes one.
 
     Raises:
         TypeError, ValueError: when the mask is no such tensor, or a region is empty.

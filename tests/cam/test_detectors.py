@@ -130,6 +130,7 @@ def test_classes_of_detectors_do_not_exclude_one_another():
         {"boxes": torch.rand(2, 5)},
         {"labels": torch.tensor([1])},
         {"scores": torch.rand(2, 2)},
+        {"boxes": torch.rand(2, 5, 4), "labels": torch.ones(2, 5), "scores": torch.rand(2, 5)},
         {"scores": torch.tensor([1, 2])},
         {"labels": ["cat", "dog"]},
     ],
