@@ -111,6 +111,8 @@ def audit(
     if probes is not None and check_probes(probes).class_names != names:
         raise ValueError(f"probes: expected the classes of the dataset, {names}, got {probes.class_names}")
     first = first_usable(pictures)
+    if score_fn is not None and names is None:
+        raise ValueError("class_names: expected the names of all classes with score_fn, which does not tell them")
     use = model_use(
         forward_fn=forward_fn, score_fn=score_fn, task=task, num_classes=None if names is None else len(names)
     )

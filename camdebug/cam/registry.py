@@ -8,9 +8,15 @@ from typing import Protocol
 from torch import Tensor
 
 from camdebug.cam.classic import ClassicCam
+from camdebug.cam.foreign import CamFn, foreign
+from camdebug.cam.full_gradient import FullGrad
+from camdebug.cam.grad_cam_bridge import PREFIX, bridge
+from camdebug.cam.guided import GuidedBackprop, GuidedGradCam
 from camdebug.cam.methods import ONE_PASS, OnePass
+from camdebug.cam.noise import SmoothGradCamPlusPlus
 from camdebug.cam.options import MapOptions
 from camdebug.cam.passes import Chunk
+from camdebug.cam.perturbation import AblationCAM, RandomCAM, ScoreCAM
 
 
 class Worker(Protocol):
@@ -36,15 +42,29 @@ class Worker(Protocol):
 
 
 Method = OnePass | Worker
-MethodChoice = str
+MethodChoice = str | CamFn
+"""A name, ``"gradcam:ClassName"``, or a function ``(model, images, class_idx) -> (n, *grid)``."""
 
-_ALL: tuple[Worker, ...] = (ClassicCam(),)
+_ALL: tuple[Worker, ...] = (
+    ClassicCam(),
+    AblationCAM(),
+    ScoreCAM(),
+    RandomCAM(),
+    SmoothGradCamPlusPlus(),
+    FullGrad(),
+    GuidedBackprop(),
+    GuidedGradCam(),
+)
 
 WORKERS: dict[str, Worker] = {method.name: method for method in _ALL}
 
 
 def method_names() -> tuple[str, ...]:
-    """All methods that have a name."""
+    """All methods that have a name.
+
+    >>> "ablationcam" in method_names()
+    True
+    """
     return (*ONE_PASS, *WORKERS)
 
 
@@ -54,8 +74,14 @@ def check_methods(method: object) -> tuple[Method, ...]:
     if not isinstance(asked, (list, tuple)) or not asked:
         known = ", ".join(method_names())
         raise TypeError(f"method: expected a name or a sequence of names from {known}; got {method!r}")
-    found = [_method(one) for one in asked]
-    return tuple({one.name: one for one in found}.values())
+    found: dict[str, Method] = {}
+    for one in map(_method, asked):
+        if found.setdefault(one.name, one) != one:
+            raise ValueError(
+                f"method: two different ones are called {one.name!r}, so their maps could not be told apart; write "
+                "functions with names of their own"
+            )
+    return tuple(found.values())
 
 
 def _method(choice: object) -> Method:
@@ -63,11 +89,18 @@ def _method(choice: object) -> Method:
         return ONE_PASS[choice]
     if isinstance(choice, str) and choice in WORKERS:
         return WORKERS[choice]
+    if isinstance(choice, str) and choice.startswith(PREFIX):
+        return bridge(choice)
+    if callable(choice):
+        return foreign(choice)
     if not isinstance(choice, str):
         raise TypeError(
             f"method: expected a name, or a function (model, images, class_idx) -> (N, h, w), got {choice!r}"
         )
-    raise ValueError(f"method: expected one of {', '.join(method_names())}; got {choice!r}")
+    raise ValueError(
+        f'method: expected one of {", ".join(method_names())}, or "{PREFIX}ClassName" for a class of grad-cam; got '
+        f"{choice!r}"
+    )
 
 
 def check_options(methods: Sequence[Method], options: MapOptions) -> None:
