@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from camdebug.cam.passes import Chunk, LayerView, in_chunks
 from camdebug.cam.tail import Tail, tail_of
 
-MOST_PIXELS = 2**22
-"""Of the masked pictures in one forward, channels counted: 27 pictures ``(3, 224, 224)``."""
+MOST_PIXELS = 2**21
+"""Of the masked pictures in one forward, channels counted: 13 pictures ``(3, 224, 224)``."""
 
 # What a tail remembers is as large as all that a few pictures give before the target layer.
 _AT_A_TIME = 8

@@ -37,10 +37,12 @@ def contenders(model: nn.Module, images: Tensor) -> dict[str, Callable[[], objec
     layer: nn.Module = model.layer4[-1]  # type: ignore[union-attr,index,operator,assignment]
     classes = [1] * len(images)
 
+    with borrowed(model):
+        target = find_target_layer(ModelUse().on(model), images, layer)
+
     def ours(worker: Method) -> None:
         with borrowed(model):
-            subject = ModelUse().on(model)
-            lens = Lens(subject, (find_target_layer(subject, images, layer),), 32)
+            lens = Lens(ModelUse().on(model), (target,), 32)
             explain(lens, images, [torch.tensor(classes)], [worker])
 
     def grad_cam(kind: Any) -> None:
