@@ -23,8 +23,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"camdebug demo: {error}", file=sys.stderr)
             return 2
         return 0
+    if options.command == "doctor":
+        return _doctor(options)
     _parser().print_help()
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """0 without problems, 1 with some, 2 when there is nothing to examine or what is asked for cannot be written."""
+    from camdebug.doctor.examine import examine
+    from camdebug.doctor.loading import LoadingError, load
+
+    try:
+        model, pictures = load(options.target)
+        report = examine(
+            model,
+            pictures,
+            method=options.method,
+            target_layer=options.target_layer,
+            chunk_size=options.chunk_size,
+            epochs=options.epochs,
+        )
+    except (LoadingError, TypeError, ValueError) as error:
+        print(f"camdebug doctor: {error}", file=sys.stderr)
+        return 2
+    print(report)
+    try:
+        if options.json is not None:
+            report.save(options.json)
+        if options.picture is not None and report.picture is not None:
+            report.picture.save(options.picture)
+            print(f"{'picture':<11}{options.picture}")
+    except (OSError, ValueError) as error:  # Pillow's error for an unknown file ending is a ValueError
+        print(f"camdebug doctor: cannot write it ({error})", file=sys.stderr)
+        return 2
+    return 0 if report.ok else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,7 +76,29 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of data, weights and order")
     demo.add_argument("--epochs", type=_at_least(1), default=8, metavar="N", help="epochs of each twin")
     demo.add_argument("--wandb", action="store_true", help="also log to Weights & Biases, offline")
+    _add_doctor(commands)
     return parser
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="one dry run before a training: what looks will do with a model and pictures, and what they will refuse",
+        description="The exit status is 0 without problems, 1 with some, 2 when model and pictures cannot be loaded.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    doctor.add_argument(
+        "target",
+        metavar="package.module:name",
+        help="a function without arguments that returns (model, probes_or_batch), or a dict with the keys model and "
+        "probes or batch; looked for in the current directory too",
+    )
+    doctor.add_argument("--target-layer", metavar="NAME", help="dotted name; by default the last spatial stage")
+    doctor.add_argument("--method", default="hirescam", metavar="NAME", help="of the maps")
+    doctor.add_argument("--chunk-size", type=_at_least(1), default=32, metavar="N", help="pictures in one forward")
+    doctor.add_argument("--epochs", type=_at_least(1), metavar="N", help="of the training, with a look each")
+    doctor.add_argument("--picture", type=Path, metavar="FILE", help="PNG of boxes and maps over some pictures")
+    doctor.add_argument("--json", type=Path, metavar="FILE", help="the report for programs")
 
 
 class _at_least:  # noqa: N801 - reads as a function where it is used

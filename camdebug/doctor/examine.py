@@ -1,0 +1,254 @@
+"""``examine``: one dry run of what looks will do with a model and pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from camdebug.cam.borrow import borrowed
+from camdebug.cam.explain import Recipe
+from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lens import Lens
+from camdebug.cam.methods import OnePass
+from camdebug.cam.outputs import ClassScores
+from camdebug.cam.precision import Precision
+from camdebug.cam.registry import MethodChoice, check_methods
+from camdebug.cam.search import LayerChoice, find_target_layers
+from camdebug.cam.subject import ModelUse, Subject
+from camdebug.doctor.boxes import check_probes
+from camdebug.doctor.cost import measure_cost
+from camdebug.doctor.facts import CostFacts, FollowFacts, HeatFacts, LayerFacts, ModelFacts, OutputFacts, ProbeFacts
+from camdebug.doctor.findings import Findings
+from camdebug.doctor.following import check_following
+from camdebug.doctor.forwards import check_forwards
+from camdebug.doctor.heat import check_heat
+from camdebug.doctor.model import NotingOutputs, layer_facts, model_facts, other_layers, output_facts
+from camdebug.doctor.picture import draw_examination
+from camdebug.doctor.pictures import Pictures, pictures_of
+from camdebug.doctor.report import DoctorReport
+from camdebug.observe import Observer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ANY_CLASSIFIER = ModelUse()
+_OF_DEAR_METHODS = 4
+"""Pictures whose maps are made by a method that takes many forwards."""
+
+
+def examine(
+    model: nn.Module,
+    probes_or_batch: object,
+    *,
+    method: MethodChoice = "hirescam",
+    target_layer: LayerChoice = None,
+    use: ModelUse = _ANY_CLASSIFIER,
+    precision: Precision | None = None,
+    chunk_size: int = 32,
+    epochs: int | None = None,
+    alpha: float = 0.05,
+) -> DoctorReport:
+    """Try everything that looks will do, and say what will be refused or cannot be trusted. Nothing is trained.
+
+    The model comes back as it was, bit for bit. What it raises becomes a problem of the report; the rest is examined
+    as far as it goes.
+
+    Args:
+        model: that is to be trained.
+        probes_or_batch: a ``ProbeSet``; or a tensor ``(N, C, H, W)``, or a batch of a ``DataLoader`` that begins with
+            one: then there is nothing to say about boxes.
+        method: of the maps.
+        target_layer: dotted name or module, or several; by default the last spatial stage.
+        use: how the model is run and its output read.
+        precision: how pictures enter the model; by default in the format and on the device of its parameters.
+        chunk_size: pictures in one forward.
+        epochs: of the training, with a look each; ``None`` when unknown.
+        alpha: share of clean runs that may raise an alarm.
+
+    Raises:
+        TypeError, ValueError: when an argument other than the model is not as described, or ``model`` is no module.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> report = examine(net, torch.rand(4, 3, 8, 8))
+    >>> report.layers[0].name, report.layers[0].grid, report.output.classes, report.following.hits
+    ('0', (8, 8), 2, 16)
+    """
+    (chosen,) = check_methods([method])
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    for name, value in (("chunk_size", chunk_size), ("epochs", 1 if epochs is None else epochs)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}: expected a whole number above 0, got {value!r}")
+    pictures = pictures_of(probes_or_batch)
+    observer = None
+    if pictures.probes is not None:
+        options = {"target_layer": target_layer, "use": use, "chunk_size": chunk_size, "alpha": alpha}
+        observer = Observer(pictures.probes, method=method, **options)  # type: ignore[arg-type]
+    examination = _Examination(
+        model, pictures, Recipe(chosen), target_layer, use, precision, chunk_size, epochs, observer
+    )
+    return examination.report()
+
+
+@dataclass(eq=False)
+class _Examination:
+    """What is examined, and what has been found so far."""
+
+    model: nn.Module
+    pictures: Pictures
+    recipe: Recipe
+    target_layer: LayerChoice
+    use: ModelUse
+    precision: Precision | None
+    chunk_size: int
+    epochs: int | None
+    observer: Observer | None
+    findings: Findings = field(default_factory=Findings)
+    converted: Tensor | None = None
+    output: OutputFacts | None = None
+    layers: tuple[TargetLayer, ...] = ()
+    layer_facts: tuple[LayerFacts, ...] = ()
+    others: tuple[str, ...] = ()
+    heat: HeatFacts | None = None
+    maps: Tensor | None = None
+    following: FollowFacts | None = None
+    cost: CostFacts | None = None
+
+    def report(self) -> DoctorReport:
+        """Examine all of it."""
+        self._check_pictures()
+        with self.findings.attempt("looks cannot borrow the model", "Without that there are no looks."):
+            with borrowed(self.model, copied=None, on_left_out=self._note_left_out) as changed:
+                self._examine_model()
+            if changed:
+                self.findings.note(
+                    f"The model's forward changes {', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}. Each "
+                    "look puts it back."
+                )
+        probes = self._probe_facts()
+        picture = self._picture()
+        findings = self.findings
+        return DoctorReport(
+            problems=tuple(findings.problems),
+            notes=tuple(findings.notes),
+            model=self._model_facts(),
+            output=self.output,
+            layers=self.layer_facts,
+            other_layers=self.others,
+            heat=self.heat,
+            following=self.following,
+            cost=self.cost,
+            probes=probes,
+            picture=picture,
+        )
+
+    def _check_pictures(self) -> None:
+        images = self.pictures.images
+        if not images.is_floating_point():
+            self.findings.problem(
+                f"pictures are {images.dtype}; a probe set takes floating ones as the model receives them. Scale and "
+                "normalise them first."
+            )
+        elif not bool(images.isfinite().all()):
+            self.findings.problem("some pictures are not finite. Check the dataset and its transforms.")
+
+    def _note_left_out(self, name: str, why: str) -> None:
+        self.findings.note(f"Looks do not put back all that a forward changes in the model's {name}: {why}.")
+
+    def _examine_model(self) -> None:
+        """Inside ``borrowed(model)``: from one forward to maps and their cost, as far as it goes."""
+        reading = NotingOutputs(self.use.outputs)
+        subject = replace(self.use, outputs=reading).on(self.model, self.precision)
+        scores = self._first_scores(subject, reading)
+        if scores is None:
+            return
+        self.output = output_facts(reading.raw, scores)
+        self._judge_output(self.output)
+        images = self.pictures.images
+        with self.findings.attempt("there is no target layer", "Pass target_layer= with the name of a layer."):
+            self.layers = find_target_layers(subject, images, self.target_layer)
+            self.layer_facts = layer_facts(subject, self.layers, images)
+        with self.findings.attempt("other layers could not be listed", "Pass target_layer= if you need another."):
+            self.others = other_layers(subject, images, self.layers)
+        with self.findings.attempt("model and probes do not fit together", "Looks will be refused."):
+            self._fit_probes(subject)
+        if self.layer_facts:
+            self._examine_layer(subject)
+        with self.findings.attempt("forwards of a chunk fail", "Looks will fail in the same way."):
+            dtype = self.layer_facts[0].dtype if self.layer_facts else None
+            check_forwards(subject, images[: self.chunk_size], self.findings, dtype=dtype)
+
+    def _first_scores(self, subject: Subject, reading: NotingOutputs) -> ClassScores | None:
+        """The scores of one picture, or ``None`` and a problem."""
+        images = self.pictures.images
+        with self.findings.attempt("pictures cannot be brought to the model", "Check its device and number format."):
+            self.converted = subject.converted(images[:1])
+        if self.converted is None:
+            return None
+        try:
+            return subject.forward(self.converted.clone(), slice(0, 1))
+        except Exception as error:
+            self.findings.failure(error, *_forward_failed(reading.raw, tuple(images.shape[1:])))
+        return None
+
+    def _judge_output(self, output: OutputFacts) -> None:
+        if output.probabilities:
+            self.findings.problem(
+                "the model's scores look like probabilities (0 or more, rows sum to 1), but are taken for logits. "
+                "Evidence and swaps come out too small. Return logits from forward, leave softmax to the loss."
+            )
+
+    def _fit_probes(self, subject: Subject) -> None:
+        if self.observer is not None and self.layers:
+            self.observer.prepare(self.model, subject.precision)
+
+    def _examine_layer(self, subject: Subject) -> None:
+        lens = Lens(subject, self.layers, self.chunk_size)
+        known = self._within_the_outputs()
+        dear = not isinstance(self.recipe.method, OnePass)
+        explained = known.first(_OF_DEAR_METHODS) if dear else known
+        attempt, images = self.findings.attempt, known.images
+        if not len(images):
+            return
+        with attempt("the cost of a look could not be measured", "Looks will fail in the same way."):
+            probes, labels = self.pictures.probes, explained.labels
+            self.cost = measure_cost(lens, self.recipe, explained.images, labels, probes)
+        with attempt("maps cannot be made", "Looks will fail in the same way; choose another target_layer or method."):
+            self.heat, self.maps = check_heat(lens, self.recipe, explained, self.findings)
+        with attempt("whether maps follow the picture could not be checked", "Choose another target_layer."):
+            self.following = check_following(lens, images, self.findings)
+
+    def _within_the_outputs(self) -> Pictures:
+        """Those whose class the model knows."""
+        labels, classes = self.pictures.labels, self.output.classes if self.output else None
+        return self.pictures if labels is None or classes is None else self.pictures.only(labels < classes)
+
+    def _probe_facts(self) -> ProbeFacts | None:
+        probes, observer = self.pictures.probes, self.observer
+        if probes is None or observer is None:
+            return None
+        grid = self.layers[0].grid if self.layers else None
+        return check_probes(probes, observer, grid, self.findings, epochs=self.epochs)
+
+    def _model_facts(self) -> ModelFacts:
+        return model_facts(self.model, self.converted)
+
+    def _picture(self) -> Image | None:
+        """Only pictures of height and width can be drawn."""
+        images, maps = self.pictures.images, self.maps
+        if images.ndim != 4:
+            return None
+        with torch.inference_mode(False), self.findings.attempt("the picture could not be drawn", "Looks go on."):
+            shown = self._within_the_outputs() if maps is not None else self.pictures
+            return draw_examination(shown, maps if maps is not None and maps.ndim == 3 else None)
+        return None
+
+
+def _forward_failed(raw: str, size: tuple[int, ...]) -> tuple[str, str]:
+    """What failed, and advice; ``raw`` is the output if the model got as far as that."""
+    if raw:
+        return f"the output, {raw}, cannot be read as class scores", "Return logits (N, K), or say how it is read."
+    return f"the model's forward fails on a picture of {size}", "Check the size and channels that it takes."

@@ -1,0 +1,54 @@
+"""What stands in the way and what is worth knowing, collected while the examination goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from camdebug.cam.shortage import is_out_of_memory
+from camdebug.wording import told, visible
+
+
+class Findings:
+    """Sentences in the order in which they were found, each once.
+
+    Attributes:
+        problems: what will be refused, or cannot be trusted, and what to do next.
+        notes: what is worth knowing.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self._errors: set[str] = set()
+
+    def problem(self, text: str) -> None:
+        """Something stands in the way."""
+        if (text := visible(text)) not in self.problems:
+            self.problems.append(text)
+
+    def note(self, text: str) -> None:
+        """Something is worth knowing."""
+        if (text := visible(text)) not in self.notes:
+            self.notes.append(text)
+
+    @contextmanager
+    def attempt(self, failed: str, advice: str) -> Iterator[None]:
+        """Whatever is raised inside becomes a problem, told once however often it is met.
+
+        Args:
+            failed: the clause that says what failed.
+            advice: the sentence that says what to do next.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.failure(error, failed, advice)
+
+    def failure(self, error: Exception, failed: str, advice: str) -> None:
+        """What was raised is a problem; arguments as of ``attempt``."""
+        if is_out_of_memory(error):
+            advice = "Pass a smaller chunk_size; looks halve theirs by themselves."
+        if (why := told(error)) not in self._errors:
+            self._errors.add(why)
+            self.problem(f"{failed}: {why if why.endswith(('.', '?')) else why + '.'} {advice}")

@@ -1,0 +1,130 @@
+"""Do the cells of the grid lie where their part of the picture does?
+
+One corner of a picture, half of each side, is made brighter, and the cells that change are looked at. A wrong layout, a
+transposed grid and a layer that has lost all sense of place are found by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from camdebug.cam.lens import Lens
+from camdebug.cam.passes import Chunk
+from camdebug.doctor.facts import FollowFacts
+from camdebug.doctor.findings import Findings
+
+_PICTURES = 4
+_ENOUGH = 0.75
+_BRIGHTER = 2.0
+"""By so many standard deviations of the pictures."""
+
+Corner = tuple[int, ...]
+"""0 for the first half of an axis, 1 for the second."""
+
+
+def check_following(lens: Lens, images: Tensor, findings: Findings) -> FollowFacts | None:
+    """Change corners of a few pictures and see which cells change. Call inside ``borrowed(model)``.
+
+    Returns:
+        What was found; ``None`` where the grid has one cell along an axis, or nothing changed at all.
+    """
+    grid = lens.layer.grid
+    if min(grid) < 2 or len(grid) != images.ndim - 2:
+        findings.note(f"A grid of {_by(grid)} cells cannot be checked for whether maps follow the picture.")
+        return None
+    images = images[:_PICTURES]
+    corners = list(product((0, 1), repeat=len(grid)))
+    before = _activation(lens, images)
+    shares = torch.stack([corner_share(grid, corner) for corner in corners])
+    found = [_most_changed(before, _activation(lens, brightened(images, corner)), shares) for corner in corners]
+    facts = _facts(corners, found)
+    if facts.trials == 0:
+        findings.problem(
+            f"{lens.layer.name} does not respond to the picture: its output stays the same when a corner is made "
+            "brighter. Choose another target_layer."
+        )
+        return None
+    _judge(facts, findings, lens.layer.name)
+    return facts
+
+
+def brightened(images: Tensor, corner: Corner) -> Tensor:
+    """Pictures ``(n, C, *size)`` with one corner brighter, half of each side; all else is as it was.
+
+    >>> brightened(torch.zeros(1, 1, 2, 2), (0, 1))
+    tensor([[[[0., 1.],
+              [0., 0.]]]])
+    """
+    deviation = float(images.double().std(correction=0))
+    changed = images.clone()
+    halves = [
+        slice(0, size // 2) if half == 0 else slice(size // 2, None)
+        for size, half in zip(images.shape[2:], corner, strict=True)
+    ]
+    part = (slice(None), slice(None), *halves)
+    changed[part] += _BRIGHTER * deviation if deviation > 0 else 1.0
+    return changed
+
+
+def corner_share(grid: Sequence[int], corner: Corner) -> Tensor:
+    """Share of each cell ``(*grid)`` that lies in a corner, half of each side; float64.
+
+    >>> corner_share((1, 3), (0, 0))
+    tensor([[0.5000, 0.2500, 0.0000]], dtype=torch.float64)
+    """
+    share = torch.ones((), dtype=torch.float64)
+    for cells, half in zip(grid, corner, strict=True):
+        first = (cells / 2 - torch.arange(cells, dtype=torch.float64)).clamp(0, 1)
+        share = share[..., None] * (first if half == 0 else 1 - first)
+    return share
+
+
+def _activation(lens: Lens, images: Tensor) -> Tensor:
+    def take(chunk: Chunk) -> tuple[Tensor]:
+        return (chunk.view.activation.cpu(),)
+
+    (found,) = lens.over(images, [], take, graph=False)
+    return found
+
+
+def _most_changed(before: Tensor, after: Tensor, shares: Tensor) -> list[int | None]:
+    """For each picture the corner whose cells change most on average; ``None`` where none does."""
+    change = (after.double() - before.double()).abs().nan_to_num(0.0, 0.0, 0.0).sum(1)
+    axes = tuple(range(1, shares.ndim))
+    means = torch.stack([(change * share).sum(axes) / share.sum() for share in shares], 1)
+    return [int(row.argmax()) if float(row.max()) > 0 else None for row in means]
+
+
+def _facts(corners: list[Corner], found: list[list[int | None]]) -> FollowFacts:
+    trials = [
+        (corner, corners[most]) for corner, row in zip(corners, found, strict=True) for most in row if most is not None
+    ]
+    return FollowFacts(
+        trials=len(trials),
+        hits=sum(changed == seen for changed, seen in trials),
+        chance=1 / len(corners),
+        exchanged=sum(changed[::-1] == seen for changed, seen in trials) if len(corners) == 4 else None,
+    )
+
+
+def _judge(facts: FollowFacts, findings: Findings, layer: str) -> None:
+    if facts.hits >= _ENOUGH * facts.trials:
+        return
+    why = "A cell of it does not stand for the part of the picture at its place. Choose another target_layer."
+    if facts.exchanged is not None and facts.exchanged >= _ENOUGH * facts.trials:
+        why = (
+            f"With rows and columns exchanged it is {facts.exchanged} of {facts.trials}: the output is laid out "
+            "columns first. Choose a layer before that, or write the cells row by row."
+        )
+    findings.problem(
+        f"maps of {layer} do not follow the picture: when one corner is made brighter, the cells there change most in "
+        f"{facts.hits} of {facts.trials} trials (chance {facts.chance * facts.trials:.0f}). {why}"
+    )
+
+
+def _by(grid: Sequence[int]) -> str:
+    return "x".join(map(str, grid))
