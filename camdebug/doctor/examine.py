@@ -224,7 +224,13 @@ class _Examination:
     def _within_the_outputs(self) -> Pictures:
         """Those whose class the model knows."""
         labels, classes = self.pictures.labels, self.output.classes if self.output else None
-        return self.pictures if labels is None or classes is None else self.pictures.only(labels < classes)
+        if classes is None:
+            return self.pictures if labels is not None else replace(self.pictures, labels=self._first_class())
+        return self.pictures if labels is None else self.pictures.only(labels < classes)
+
+    def _first_class(self) -> Tensor:
+        """``(n,)`` int64: what is explained where nobody says which class, neither labels nor the output."""
+        return torch.zeros(len(self.pictures.images), dtype=torch.int64)
 
     def _probe_facts(self) -> ProbeFacts | None:
         probes, observer = self.pictures.probes, self.observer

@@ -44,8 +44,8 @@ def check_forwards(subject: Subject, images: Tensor, findings: Findings, *, dtyp
         return
     if not torch.equal(first, second):
         findings.note(
-            f"Two forwards of the same pictures differ in the last bits (by {number(unlike)} of the spread of the "
-            "scores). Looks are not repeatable to the bit."
+            f"Two forwards of the same pictures differ a little (by {number(unlike)} of the spread of the scores), so "
+            "looks are not repeatable to the bit."
         )
     _check_neighbours(subject, images, first, findings, rounding=rounding)
 

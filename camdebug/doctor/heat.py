@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from camdebug.cam.explain import Recipe
@@ -47,7 +46,10 @@ def _gradients(lens: Lens, pictures: Pictures) -> tuple[Tensor, ...]:
     """Each ``(n,)``: shares of cells and channels with a gradient, any activation, any gradient, all finite."""
 
     def score(scores: ClassScores, rows: slice) -> Tensor:
-        return scores.of(_classes(scores, pictures.labels, rows))
+        labels = pictures.labels
+        if labels is not None:
+            return scores.of(labels[rows].to(scores.device, copy=True))
+        return scores.of(scores.matrix.argmax(1))
 
     def take(chunk: Chunk) -> tuple[Tensor, ...]:
         activation, gradient = chunk.view.activation, chunk.view.gradients[0]
@@ -63,13 +65,6 @@ def _gradients(lens: Lens, pictures: Pictures) -> tuple[Tensor, ...]:
         return tuple(part.cpu() for part in found)
 
     return lens.over(pictures.images, [score], take)
-
-
-def _classes(scores: ClassScores, labels: Tensor | None, rows: slice) -> Tensor:
-    if labels is not None:
-        return labels[rows].to(scores.device, copy=True)
-    predicted = scores.predicted
-    return torch.zeros(rows.stop - rows.start, dtype=torch.int64) if predicted is None else predicted
 
 
 def _is_constant(maps: Tensor) -> Tensor:

@@ -1,0 +1,103 @@
+"""Whether cells lie where their part of the picture does."""
+
+import pytest
+import torch
+from patients import Net, images
+from torch import nn
+
+from camdebug.cam.layers import TargetLayer
+from camdebug.cam.layout import Layout
+from camdebug.cam.lens import Lens
+from camdebug.cam.subject import ModelUse
+from camdebug.doctor import examine
+from camdebug.doctor.findings import Findings
+from camdebug.doctor.following import brightened, check_following, corner_share
+
+
+class Turned(Net):
+    """The layer's output is turned in some way, which the head, a mean over cells, cannot tell."""
+
+    def __init__(self, turn):
+        super().__init__()
+        self.turned = nn.Identity()
+        self.turn = turn
+
+    def forward(self, x):
+        return self.head(self.turned(self.turn(self.stage(x).relu())).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("turn", "hits", "exchanged"),
+    [
+        (lambda cells: cells, 16, 8),
+        (lambda cells: cells.transpose(2, 3), 8, 16),
+        (lambda cells: cells.flip(3), 0, 0),
+        (lambda cells: cells.roll(4, 2), 0, 0),
+    ],
+    ids=["as it is", "transposed", "mirrored", "rolled"],
+)
+def test_turned_cells_are_found_out(turn, hits, exchanged):
+    report = examine(Turned(turn), images(), target_layer="turned")
+    found = report.following
+    assert (found.trials, found.hits, found.exchanged, found.chance) == (16, hits, exchanged, 0.25)
+    assert report.ok == (hits == 16)
+
+
+def test_a_transposed_grid_is_said_to_be_transposed():
+    (problem,) = examine(Turned(lambda cells: cells.transpose(2, 3)), images(), target_layer="turned").problems
+    assert problem.startswith(
+        "maps of turned do not follow the picture: when one corner is made brighter, the cells there change most in "
+        "8 of 16 trials (chance 4). With rows and columns exchanged it is 16 of 16: the output is laid out columns "
+        "first."
+    )
+
+
+def test_shuffled_cells_are_at_chance_and_not_said_to_be_transposed():
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    model = Turned(lambda cells: cells.flatten(2)[:, :, order].unflatten(2, (8, 8)))
+    report = examine(model, images(), target_layer="turned")
+    assert report.following.hits < 12
+    assert "A cell of it does not stand for the part of the picture at its place." in report.problems[0]
+
+
+def test_channels_last_are_read_right():
+    class Last(Net):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Identity()
+
+        def forward(self, x):
+            return self.head(self.last(self.stage(x).relu().movedim(1, 3)).mean((1, 2)))
+
+    report = examine(Last(), images(), target_layer="last")
+    assert (report.layers[0].layout, report.layers[0].grid, report.layers[0].activation) == ("NHWC", (8, 8), (4, 8, 8))
+    assert report.following.hits == 16
+
+
+def test_oblong_pictures_have_oblong_grids():
+    report = examine(Net(), torch.rand(4, 3, 16, 24, generator=torch.Generator().manual_seed(0)))
+    assert report.layers[0].grid == (8, 12)
+    assert report.following.hits == 16
+
+
+def test_a_cell_that_lies_on_the_middle_belongs_half_to_each_corner():
+    assert corner_share((3, 2), (0, 0)).tolist() == [[1.0, 0.0], [0.5, 0.0], [0.0, 0.0]]
+    assert corner_share((3, 2), (1, 0)).tolist() == [[0.0, 0.0], [0.5, 0.0], [1.0, 0.0]]
+    every = torch.stack([corner_share((5, 7), (a, b)) for a in (0, 1) for b in (0, 1)])
+    assert every.sum(0).tolist() == torch.ones(5, 7).tolist()
+
+
+def test_one_corner_becomes_brighter_by_two_deviations_and_nothing_else_changes():
+    pictures = torch.tensor([[[[0.0, 2.0, 0.0], [2.0, 0.0, 2.0]]]])  # deviation 1
+    change = brightened(pictures, (1, 0)) - pictures
+    assert change.tolist() == [[[[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]]]
+    assert pictures.max() == 2.0
+
+
+def test_a_grid_of_one_row_cannot_be_checked():
+    model, findings = Net(), Findings()
+    layer = TargetLayer(model.stage, "stage", Layout("NCHW", (1, 8)), "of one row")
+    lens = Lens(ModelUse().on(model), (layer,), 4)
+    assert check_following(lens, images(), findings) is None
+    assert findings.notes == ["A grid of 1x8 cells cannot be checked for whether maps follow the picture."]
+    assert findings.problems == []
