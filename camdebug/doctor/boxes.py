@@ -10,7 +10,6 @@ from camdebug.doctor.findings import Findings
 from camdebug.doctor.words import faults
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.measures.place import coarsest_grid
-from camdebug.numerals import count_of
 from camdebug.observe import Observer
 from camdebug.probe.checks import LEAST_PROBES, name_a_few
 from camdebug.probe.probe_set import ProbeSet
@@ -94,8 +93,7 @@ def _judge_classes(classes: tuple[ClassBoxes, ...], testable: tuple[str, ...], f
     few = [c for c in classes if c.usable < LEAST_PROBES]
     if few:
         findings.problem(
-            f"{len(few)} of {count_of(len(classes), 'class').replace('classs', 'classes')} cannot be judged, which "
-            f"takes {LEAST_PROBES} probes with boxes of 2 to 70 % of the picture: "
+            f"{len(few)} of {len(classes)} classes cannot be judged, which takes {LEAST_PROBES} probes with boxes of 2 to 70 % of the picture: "
             f"{name_a_few([_too_few(c) for c in few])}. Take more pictures of them, or other crops."
         )
     names = {shown_name(name) for name in testable}
@@ -122,7 +120,7 @@ def _judge_sizes(classes: tuple[ClassBoxes, ...], grid: Grid | None, findings: F
         )
     below = sum(c.below_a_cell for c in classes)
     if below and not coarse:
-        findings.note(f"{count_of(below, 'box').replace('boxs', 'boxes')} smaller than one cell.")
+        findings.note(f"Boxes smaller than one cell: {below}.")
 
 
 def _judge_counts(probes: ProbeSet, findings: Findings) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _ANY_CLASSIFIER = ModelUse()
 _OF_DEAR_METHODS = 4
 """Pictures whose maps are made by a method that takes many forwards."""
+_COMPARED = 8
+"""Pictures in the forwards that are compared with one another."""
 
 
 def examine(
@@ -179,7 +181,7 @@ class _Examination:
             self._examine_layer(subject)
         with self.findings.attempt("forwards of a chunk fail", "Looks will fail in the same way."):
             dtype = self.layer_facts[0].dtype if self.layer_facts else None
-            check_forwards(subject, images[: self.chunk_size], self.findings, dtype=dtype)
+            check_forwards(subject, images[: min(self.chunk_size, _COMPARED)], self.findings, dtype=dtype)
 
     def _first_scores(self, subject: Subject, reading: NotingOutputs) -> ClassScores | None:
         """The scores of one picture, or ``None`` and a problem."""

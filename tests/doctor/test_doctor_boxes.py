@@ -45,7 +45,7 @@ def test_a_few_boxes_smaller_than_a_cell_are_a_note():
     boxes[0] = torch.tensor([0.0, 0, 3, 1])
     report = examine(Net(), ProbeSet(good.images, good.labels, boxes))
     assert report.ok
-    assert "1 box smaller than one cell." in report.notes
+    assert "Boxes smaller than one cell: 1." in report.notes
 
 
 def test_classes_that_cannot_be_judged_are_named_with_the_reason():
