@@ -93,8 +93,9 @@ def _judge_classes(classes: tuple[ClassBoxes, ...], testable: tuple[str, ...], f
     few = [c for c in classes if c.usable < LEAST_PROBES]
     if few:
         findings.problem(
-            f"{len(few)} of {len(classes)} classes cannot be judged, which takes {LEAST_PROBES} probes with boxes of 2 to 70 % of the picture: "
-            f"{name_a_few([_too_few(c) for c in few])}. Take more pictures of them, or other crops."
+            f"{len(few)} of {len(classes)} classes cannot be judged, which takes {LEAST_PROBES} probes with boxes of 2 "
+            f"to 70 % of the picture: {name_a_few([_too_few(c) for c in few])}. Take more pictures of them, or other "
+            "crops."
         )
     names = {shown_name(name) for name in testable}
     lone = [f"`{c.name}`" for c in classes if c.usable >= LEAST_PROBES and c.name not in names]
