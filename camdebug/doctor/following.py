@@ -19,6 +19,8 @@ from camdebug.doctor.findings import Findings
 
 _PICTURES = 4
 _ENOUGH = 0.75
+_TELLING = 3
+"""Cells along each axis; on fewer, each of a deep network sees most of the picture, and a miss proves nothing."""
 _BRIGHTER = 2.0
 """By so many standard deviations of the pictures."""
 
@@ -48,7 +50,7 @@ def check_following(lens: Lens, images: Tensor, findings: Findings) -> FollowFac
             "brighter. Choose another target_layer."
         )
         return None
-    _judge(facts, findings, lens.layer.name)
+    _judge(facts, findings, lens.layer.name, grid)
     return facts
 
 
@@ -111,8 +113,14 @@ def _facts(corners: list[Corner], found: list[list[int | None]]) -> FollowFacts:
     )
 
 
-def _judge(facts: FollowFacts, findings: Findings, layer: str) -> None:
+def _judge(facts: FollowFacts, findings: Findings, layer: str, grid: Sequence[int]) -> None:
     if facts.hits >= _ENOUGH * facts.trials:
+        return
+    if min(grid) < _TELLING:
+        findings.note(
+            f"On {_by(grid)} cells of {layer} a brighter corner changes its own cells most in {facts.hits} of "
+            f"{facts.trials} trials only: each cell sees most of the picture, so maps tell little of places."
+        )
         return
     why = "A cell of it does not stand for the part of the picture at its place. Choose another target_layer."
     if facts.exchanged is not None and facts.exchanged >= _ENOUGH * facts.trials:

@@ -12,6 +12,7 @@ from camdebug.doctor.facts import HeatFacts
 from camdebug.doctor.findings import Findings
 from camdebug.doctor.pictures import Pictures
 from camdebug.measures.localisation import has_evidence
+from camdebug.numerals import number
 
 _FLAT = 1e-6
 _MANY = 0.5
@@ -38,7 +39,9 @@ def check_heat(lens: Lens, recipe: Recipe, pictures: Pictures, findings: Finding
         constant=int(flat.sum()),
         not_finite=int((~finite).sum()),
     )
-    _judge(facts, findings, layer=lens.layer.name, alive=bool(alive.any()), reached=bool(reached.any()))
+    highest = float(maps.nan_to_num(0.0, 0.0, 0.0).max())
+    alive_at_all, reached_at_all = bool(alive.any()), bool(reached.any())
+    _judge(facts, findings, layer=lens.layer.name, alive=alive_at_all, reached=reached_at_all, highest=highest)
     return facts, maps
 
 
@@ -74,7 +77,13 @@ def _is_constant(maps: Tensor) -> Tensor:
     return high - low <= _FLAT * high.abs()
 
 
-def _judge(facts: HeatFacts, findings: Findings, *, layer: str, alive: bool, reached: bool) -> None:
+def _why_empty(highest: float, layer: str) -> str:
+    if highest > 0:
+        return f"nowhere is there more than {number(highest)}, which counts as rounding"
+    return f"nothing in {layer} speaks for the class that is explained"
+
+
+def _judge(facts: HeatFacts, findings: Findings, *, layer: str, alive: bool, reached: bool, highest: float) -> None:
     if facts.not_finite:
         findings.problem(
             f"{facts.not_finite} of {facts.pictures} maps are not finite: numbers overflow in {layer} or above it. "
@@ -92,9 +101,9 @@ def _judge(facts: HeatFacts, findings: Findings, *, layer: str, alive: bool, rea
             "target_layer."
         )
     elif facts.without_evidence == facts.pictures:
-        findings.problem(
-            f"every map is empty: nothing in {layer} speaks for the class that is explained. Before training that can "
-            "be; if it stays so, choose another method or target_layer."
+        findings.note(
+            f"Every map is empty: {_why_empty(highest, layer)}. Before training that can be; if it stays so, choose "
+            "another method or target_layer."
         )
     elif facts.without_evidence > _MANY * facts.pictures:
         findings.note(

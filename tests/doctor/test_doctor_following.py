@@ -43,6 +43,20 @@ def test_turned_cells_are_found_out(turn, hits, exchanged):
     assert report.ok == (hits == 16)
 
 
+def test_on_two_cells_a_side_a_miss_is_a_note():
+    class Coarse(Net):
+        def __init__(self):
+            super().__init__(stride=8)
+            self.turned = nn.Identity()
+
+        def forward(self, x):
+            return self.head(self.turned(self.stage(x).relu().flip(3)).mean((2, 3)))
+
+    report = examine(Coarse(), images(), target_layer="turned")
+    assert (report.ok, report.following.hits) == (True, 0)
+    assert report.notes[0].startswith("On 2x2 cells of turned a brighter corner changes its own cells most in 0 of 16")
+
+
 def test_a_transposed_grid_is_said_to_be_transposed():
     (problem,) = examine(Turned(lambda cells: cells.transpose(2, 3)), images(), target_layer="turned").problems
     assert problem.startswith(

@@ -131,14 +131,18 @@ def test_a_dead_layer_is_named():
     assert found[1].startswith("stage does not respond to the picture")
 
 
-def test_maps_that_nothing_speaks_for_are_empty():
+@pytest.mark.parametrize(
+    ("factor", "why"),
+    [(-1.0, "nothing in stage speaks for the class that is explained"), (1e-9, "nowhere is there more than ")],
+)
+def test_maps_that_are_all_empty_while_gradients_flow_are_a_note_for_so_they_may_be_before_training(factor, why):
     net = Net()
     with torch.no_grad():
-        net.head.weight.neg_()
+        net.head.weight.mul_(factor)
     report = examine(net, images())
-    (problem,) = report.problems
-    assert problem.startswith("every map is empty: nothing in stage speaks for the class")
-    assert report.heat.cells == 1.0
+    assert report.ok
+    assert (report.heat.cells, report.heat.without_evidence) == (1.0, 4)
+    assert report.notes[0].startswith(f"Every map is empty: {why}")
 
 
 def test_when_more_than_half_of_the_maps_are_empty_that_is_a_note():
