@@ -29,7 +29,7 @@ def contrasts(
         seed: of the sign flips.
     """
     cells = outside[:, 0] - outside[:, 1]
-    sums = cells.flatten(1).sum(1)
+    sums = cells.sum(tuple(range(1, cells.ndim)))
     groups = by_class(pairing, labels, usable=sums.isfinite())
     p_values = [sign_flip_p_value(g.pair_means(sums), smallest_p=smallest_p, seed=seed) for g in groups.single]
     if groups.pair is not None:

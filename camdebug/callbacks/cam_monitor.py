@@ -9,6 +9,7 @@ from typing import Literal
 
 from camdebug.callbacks import arguments, opening
 from camdebug.callbacks import trainer_facts as facts
+from camdebug.callbacks.dry_run import DryRun
 from camdebug.callbacks.looker import Looker, peers_of
 from camdebug.callbacks.messages import Messenger
 from camdebug.callbacks.metric_log import MetricLog
@@ -31,7 +32,7 @@ from camdebug.verdict.alerts import Alert
 from camdebug.wording import told
 
 
-class CAMMonitor(MonitorState, *facts.callback_bases()):  # type: ignore[misc]
+class CAMMonitor(DryRun, MonitorState, *facts.callback_bases()):  # type: ignore[misc]
     """Watch where a model looks while it trains, and warn when a class leans on its background.
 
     Works in Trainers of ``pytorch_lightning`` and ``lightning.pytorch``. Once an epoch it computes class activation

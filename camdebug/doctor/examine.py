@@ -13,9 +13,10 @@ from camdebug.cam.explain import Recipe
 from camdebug.cam.layers import TargetLayer
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods import OnePass
+from camdebug.cam.options import PLAIN, MapOptions
 from camdebug.cam.outputs import ClassScores
 from camdebug.cam.precision import Precision
-from camdebug.cam.registry import MethodChoice, check_methods
+from camdebug.cam.registry import MethodChoice
 from camdebug.cam.search import LayerChoice, find_target_layers
 from camdebug.cam.subject import ModelUse, Subject
 from camdebug.doctor.boxes import check_probes
@@ -30,6 +31,7 @@ from camdebug.doctor.picture import draw_examination
 from camdebug.doctor.pictures import Pictures, pictures_of
 from camdebug.doctor.report import DoctorReport
 from camdebug.observe import Observer
+from camdebug.observe.checks import check_recipe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,6 +49,7 @@ def examine(
     *,
     method: MethodChoice = "hirescam",
     target_layer: LayerChoice = None,
+    options: MapOptions = PLAIN,
     use: ModelUse = _ANY_CLASSIFIER,
     precision: Precision | None = None,
     chunk_size: int = 32,
@@ -64,6 +67,7 @@ def examine(
             one: then there is nothing to say about boxes.
         method: of the maps.
         target_layer: dotted name or module, or several; by default the last spatial stage.
+        options: what is done to the maps.
         use: how the model is run and its output read.
         precision: how pictures enter the model; by default in the format and on the device of its parameters.
         chunk_size: pictures in one forward.
@@ -78,7 +82,7 @@ def examine(
     >>> report.layers[0].name, report.layers[0].grid, report.output.classes, report.following.hits
     ('0', (8, 8), 2, 16)
     """
-    (chosen,) = check_methods([method])
+    recipe = check_recipe(method, options)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     for name, value in (("chunk_size", chunk_size), ("epochs", 1 if epochs is None else epochs)):
@@ -87,11 +91,16 @@ def examine(
     pictures = pictures_of(probes_or_batch)
     observer = None
     if pictures.probes is not None:
-        options = {"target_layer": target_layer, "use": use, "chunk_size": chunk_size, "alpha": alpha}
-        observer = Observer(pictures.probes, method=method, **options)  # type: ignore[arg-type]
-    examination = _Examination(
-        model, pictures, Recipe(chosen), target_layer, use, precision, chunk_size, epochs, observer
-    )
+        observer = Observer(
+            pictures.probes,
+            method=method,
+            target_layer=target_layer,
+            options=options,
+            use=use,
+            chunk_size=chunk_size,
+            alpha=alpha,
+        )
+    examination = _Examination(model, pictures, recipe, target_layer, use, precision, chunk_size, epochs, observer)
     return examination.report()
 
 

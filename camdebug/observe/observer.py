@@ -64,7 +64,9 @@ class Observer:
         once: there will be one look, which decides and may spend all of ``alpha``.
 
     Attributes:
-        probes, method, alpha, seed: as given.
+        probes, asked_method, target_layer, use, alpha, seed: as given.
+        recipe: method and options.
+        method: what both are called.
         layers: that are explained; known from ``prepare`` on.
         chunk_size: pictures in one forward; smaller than ``asked_chunk_size`` once memory has run out.
         gives_probabilities: the model's scores look like probabilities, not logits; known from ``prepare`` on.
@@ -84,14 +86,15 @@ class Observer:
         seed: int = 0,
         once: bool = False,
     ) -> None:
-        self._recipe = check_recipe(method, options)
-        self.method = self._recipe.name
-        self._use = use
+        self.recipe = check_recipe(method, options)
+        self.method = self.recipe.name
+        self.asked_method = method
+        self.use = use
         self.probes = probes
         self.layers: tuple[TargetLayer, ...] = ()
         self._names = [shown_name(name) for name in probes.class_names]
         self.gives_probabilities = False
-        self._target_layer = target_layer
+        self.target_layer = target_layer
         self.asked_chunk_size = self.chunk_size = chunk_size
         self.seed = seed
         self.alpha = alpha
@@ -142,8 +145,8 @@ class Observer:
             TypeError, ValueError: naming what does not fit.
         """
         images = self.probes.images
-        subject = self._use.on(model, precision)
-        self.layers = find_target_layers(subject, images, self._target_layer)
+        subject = self.use.on(model, precision)
+        self.layers = find_target_layers(subject, images, self.target_layer)
         scores = subject.forward(subject.converted(images[:1]), slice(0, 1)).matrix
         self.gives_probabilities = are_probabilities(scores)
         check_class_count(len(self.probes.class_names), scores.shape[1])
@@ -154,7 +157,7 @@ class Observer:
         if not self._steadiness.remembers_initial:
 
             def doing() -> list[Heatmaps]:
-                return self._recipe.maps(self._lens(model, precision, peers), self.probes.images, [self.probes.labels])
+                return self.recipe.maps(self._lens(model, precision, peers), self.probes.images, [self.probes.labels])
 
             (maps,) = self._within_memory(doing, peers)
             self._steadiness.remember(maps)
@@ -207,7 +210,7 @@ class Observer:
     def _look(self, lens: Lens, *, epoch: int, looks_left: int | None) -> EpochRecord:
         started = time.perf_counter()
         labels = self.probes.labels
-        by_label, by_prediction = self._recipe.maps(lens, self.probes.images, [labels, None])
+        by_label, by_prediction = self.recipe.maps(lens, self.probes.images, [labels, None])
         cover, readable = self._boxes_on(by_label.grid)
         scores = localisation_scores(by_label.maps, cover, labels, readable=readable)
         classes = class_scores(scores, labels, by_label.correct, self._names)
@@ -237,7 +240,7 @@ class Observer:
     def _steady(self, lens: Lens, label_maps: Heatmaps, look: Look) -> SteadinessReport:
         return self._steadiness.check(
             lens,
-            self._recipe,
+            self.recipe,
             label_maps,
             epoch=look.epoch,
             boxes=self._boxes_on(label_maps.grid) if self.probes.annotated else None,
@@ -248,7 +251,7 @@ class Observer:
         if not look.decides:
             return ()
         cover, _ = self._boxes_on(label_maps.grid)
-        return find_places(lens, self._recipe, self.probes, label_maps, cover, seed=self.seed)
+        return find_places(lens, self.recipe, self.probes, label_maps, cover, seed=self.seed)
 
     def _swapped(self, lens: Lens, look: Look) -> Findings:
         if self._backgrounds is None:
@@ -256,7 +259,7 @@ class Observer:
         return self._backgrounds.measure(lens, self._boxes_on(lens.layer.grid)[0], judge=self._judge, look=look)
 
     def _lens(self, model: nn.Module, precision: Precision, peers: Peers) -> Lens:
-        subject = self._use.on(model, precision)
+        subject = self.use.on(model, precision)
         return Lens(subject, self._layers_in(subject), self.chunk_size, peers)
 
     def _layers_in(self, subject: Subject) -> tuple[TargetLayer, ...]:

@@ -138,22 +138,27 @@ class LosesItsLayers(Changes):
         return self.flat(x.flatten(1)) if hasattr(self, "flat") and len(x) == CHUNK else self.net(x)
 
 
-class GivesAPair(Changes):
-    pair = False
+class GivesTwoAnswers(Changes):
+    two = False
 
     def change(self):
-        self.pair = True
+        self.two = True
 
     def forward(self, x):
         scores = self.net(x)
-        return (scores, scores) if self.pair and len(x) == CHUNK else scores
+        return {"one": scores, "other": scores} if self.two and len(x) == CHUNK else scores
 
 
 @pytest.mark.parametrize(
     ("model", "why"),
     [
         (LosesItsLayers, "TargetLayerError: target_layer: 'net.norm2' ran 0 times in a forward, expected once"),
-        (GivesAPair, "TypeError: model: expected class scores (N, K) with K >= 2 from its forward, got tuple"),
+        (
+            GivesTwoAnswers,
+            "UnreadableOutputError: model: expected one entry with class scores from its forward, got 2 that could be "
+            "it: one: shape (5, 4), other: shape (5, 4); pass score_fn=, a function of the output and class_idx (n,) "
+            "that gives scores (n,)",
+        ),
     ],
 )
 def test_a_model_that_can_no_longer_be_explained_loses_the_looks_from_there_on(model, why):
@@ -185,17 +190,17 @@ def test_a_forward_that_does_more_than_compute(model, said):
     disturbed(model, said=said)
 
 
-class GivesTuple(Module):
+class HidesItsScores(Module):
     def forward(self, x):
-        return self.net(x), x
+        return lambda: self.net(x)
 
     def training_step(self, batch, index):
-        return F.cross_entropy(self(batch[0])[0], batch[1])
+        return F.cross_entropy(self(batch[0])(), batch[1])
 
     def validation_step(self, batch, index):
         pass
 
 
-@pytest.mark.parametrize("model", [GivesTuple, NoForward])
+@pytest.mark.parametrize("model", [HidesItsScores, NoForward])
 def test_a_model_that_cannot_be_explained_switches_the_monitor_off(model):
     disturbed(model, monitor(), said=["^camdebug is off in this run: it cannot explain this model"])

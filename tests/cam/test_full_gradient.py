@@ -477,7 +477,7 @@ class Checkpointed(nn.Module):
 def test_checkpointed_blocks_are_counted_once_and_the_reentrant_kind_is_refused():
     images = pictures()
     assert torch.equal(maps_of(Checkpointed(reentrant=False), images), maps_of(ConvNet(), images))
-    with pytest.raises(ValueError, match="method: 'fullgrad' .* expected use_reentrant=False"):
+    with pytest.raises(ValueError, match=r"method: 'fullgrad' .* expected use_reentrant=False"):
         maps_of(Checkpointed(reentrant=True), images)
 
 

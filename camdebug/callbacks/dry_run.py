@@ -1,0 +1,47 @@
+"""``DryRun``: what a monitor can tell before a training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from camdebug.callbacks.trainer_facts import logging_off
+from camdebug.observe import Observer
+
+if TYPE_CHECKING:
+    from camdebug.doctor import DoctorReport
+
+
+class DryRun:
+    """Asks the doctor with a monitor's own settings."""
+
+    _observer: Observer
+
+    def doctor(self, model: nn.Module, batch: object = None, *, epochs: int | None = None) -> DoctorReport:
+        """Say what looks at this model will do, cost and refuse, without a training. ``print`` the report.
+
+        Args:
+            model: that is to be trained. It comes back as it was, bit for bit.
+            batch: pictures ``(N, C, H, W)``, or a batch of a ``DataLoader`` that begins with them, in place of the
+                monitor's probes; then there is nothing to say about boxes.
+            epochs: of the training; it settles what these probes are likely to find.
+
+        Raises:
+            TypeError: when ``model`` is no module or ``batch`` holds no pictures.
+        """
+        from camdebug.doctor import examine
+
+        observer = self._observer
+        with logging_off(model):
+            return examine(
+                model,
+                observer.probes if batch is None else batch,
+                method=observer.asked_method,
+                target_layer=observer.target_layer,
+                options=observer.recipe.options,
+                use=observer.use,
+                chunk_size=observer.asked_chunk_size,
+                epochs=epochs,
+                alpha=observer.alpha,
+            )
