@@ -32,6 +32,8 @@ class DryRun:
         """
         from camdebug.doctor import examine
 
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
         observer = self._observer
         with logging_off(model):
             return examine(

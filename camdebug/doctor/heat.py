@@ -31,7 +31,7 @@ def check_heat(lens: Lens, recipe: Recipe, pictures: Pictures, findings: Finding
     evident = has_evidence(maps)
     flat = evident & _is_constant(maps)
     facts = HeatFacts(
-        method=recipe.method.name,
+        method=recipe.name,
         pictures=len(maps),
         cells=float(cells.mean()),
         channels=float(channels.mean()),

@@ -66,7 +66,7 @@ def test_training_after_a_dry_run_ends_with_the_same_bits():
         fitted = trainer(callbacks=[watching])
         with ours():
             fitted.fit(model, train_loader())
-        return {k: v for k, v in everything_of(model, fitted, Nothing()).items()}
+        return everything_of(model, fitted, Nothing())
 
     given = probes()
     assert differences(trained(examined=True), trained(examined=False)) == []
