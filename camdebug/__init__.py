@@ -6,6 +6,7 @@ The data flows one way::
 
 * :class:`ProbeSet` (``camdebug.probe``): the fixed, annotated pictures that are looked at again and again.
 * :func:`compute_cams` (``camdebug.cam``): class activation maps, every gradient method from one pass.
+* ``CAMMonitor(...).doctor(model)`` (``camdebug.doctor``): a dry run that says what looks will do and refuse.
 * ``camdebug.measures``: how much heat lies outside the object, with its chance level.
 * ``camdebug.background``: the same objects on swapped backgrounds; what changes is owed to the background.
 * ``camdebug.verdict``: what may be said about a class, in words, with error control over the whole run.
@@ -21,11 +22,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from camdebug.auditing.audit import audit as audit
     from camdebug.callbacks.cam_monitor import CAMMonitor as CAMMonitor
+    from camdebug.cam.detection import MatchedBoxScore as MatchedBoxScore
     from camdebug.cam.engine import compute_cams as compute_cams
     from camdebug.cam.engine import compute_top_cams as compute_top_cams
     from camdebug.cam.options import MapOptions as MapOptions
     from camdebug.cam.registry import method_names as method_names
+    from camdebug.cam.segmentation import RegionScore as RegionScore
     from camdebug.measures.localisation import localisation_scores as localisation_scores
+    from camdebug.probe.boxes import coverage as coverage
+    from camdebug.probe.boxes import mask_coverage as mask_coverage
     from camdebug.probe.probe_set import ProbeSet as ProbeSet
     from camdebug.records import Heatmaps as Heatmaps
     from camdebug.records import Level as Level
@@ -40,12 +45,16 @@ _HOME = {
     "Heatmaps": "camdebug.records",
     "Level": "camdebug.records",
     "MapOptions": "camdebug.cam.options",
+    "MatchedBoxScore": "camdebug.cam.detection",
     "ProbeSet": "camdebug.probe.probe_set",
+    "RegionScore": "camdebug.cam.segmentation",
     "audit": "camdebug.auditing.audit",
     "compute_cams": "camdebug.cam.engine",
     "compute_top_cams": "camdebug.cam.engine",
+    "coverage": "camdebug.probe.boxes",
     "load_record": "camdebug.store.reader",
     "localisation_scores": "camdebug.measures.localisation",
+    "mask_coverage": "camdebug.probe.boxes",
     "method_names": "camdebug.cam.registry",
 }
 
@@ -55,12 +64,16 @@ __all__ = [
     "Heatmaps",
     "Level",
     "MapOptions",
+    "MatchedBoxScore",
     "ProbeSet",
+    "RegionScore",
     "audit",
     "compute_cams",
     "compute_top_cams",
+    "coverage",
     "load_record",
     "localisation_scores",
+    "mask_coverage",
     "method_names",
 ]
 
