@@ -1,27 +1,33 @@
-"""Find the target layer: the last spatial stage on the path to the scores, by one traced forward."""
+"""Layers that can be explained: those whose output is a grid of cells, or a row of tokens that are the cells."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
 
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import nn
 
 from camdebug.cam.layout import Layout
-
-# Their output is laid out for the head, not for looking: VGG's 7x7 pool repeats cells of a smaller stage.
-_NOT_A_STAGE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+from camdebug.cam.tokens import Sequences, token_axis
+from camdebug.cam.tracing import Output, clean_name
 
 # Their output is channels first, whatever its numbers look like.
-_CHANNELS_FIRST = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
+_CHANNELS_FIRST = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+)
+_HAND_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 MAX_ANISOTROPY = math.log(2)
 """A grid whose cells are more than twice as high as wide, or the reverse, is not taken unasked."""
+
+
+# Readings of one output that differ less are not told apart by the shape of their cells.
+_CLOSE = 0.5
 
 
 class TargetLayerError(ValueError):
@@ -47,114 +53,122 @@ class TargetLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Output:
-    """The output of one module during the traced forward, in the order in which modules finished.
+class Reader:
+    """Reads outputs as cells.
 
-    ``pooled``: it is what an adaptive pool gave, maybe handed on by the block that ends with the pool.
+    Attributes:
+        size: of the picture, one to three axes: ``(H, W)``, mostly.
+        sequences: measures which tokens are cells; called when it matters for the first time.
     """
 
-    name: str
-    module: nn.Module
-    shape: tuple[int, ...]
-    calls: int
-    pooled: bool
+    size: tuple[int, ...]
+    sequences: Callable[[], Sequences]
+    _measured: list[Sequences] = field(default_factory=list)
+
+    def is_tokens(self, output: Output) -> bool:
+        """Whether it may be a row of tokens: what is worked on after the patches of a picture were embedded."""
+        axis = token_axis(output.shape)
+        return axis is not None and output.shape[axis] > 2
+
+    def layout(self, output: Output, *, most_anisotropy: float = MAX_ANISOTROPY) -> Layout | None:
+        """Where the cells are in an output of one picture; ``None`` when it has none."""
+        if len(output.shape) == len(self.size) + 2 and output.shape[0] == 1 and not self._is_tokens_in_time(output):
+            return self._grid_layout(output, most_anisotropy)
+        return self._token_layout(output) if self.is_tokens(output) else None
+
+    def _grid_layout(self, output: Output, most_anisotropy: float) -> Layout | None:
+        """Cells are about as high as wide; channels are not like that. Where both readings look so, it is measured."""
+        found = {last: layout for last in (False, True) if (layout := _read(output, self.size, most_anisotropy, last))}
+        if len(found) == 2 and abs(_anisotropy(found[True], self.size) - _anisotropy(found[False], self.size)) < _CLOSE:
+            last = self._measure().channels_last.get(output.shape)
+            found = found if last is None else {last: found[last]}
+        return min(found.values(), key=lambda layout: _anisotropy(layout, self.size), default=None)
+
+    def _is_tokens_in_time(self, output: Output) -> bool:
+        """Of a sequence's output: ``(N, t, C)``, not ``(N, C, t)``, which only a change of the input can tell."""
+        if len(self.size) > 1 or isinstance(output.module, _CHANNELS_FIRST):
+            return False
+        return self._measure().channels_last.get(output.shape, False)
+
+    def _token_layout(self, output: Output) -> Layout | None:
+        axis = token_axis(output.shape)
+        assert axis is not None
+        tokens = self._measure().grids.get(output.shape[axis])
+        return None if tokens is None else Layout("tokens", tokens.grid, tokens.first, 1 if axis == 0 else 0)
+
+    def is_out_of_order(self, output: Output) -> bool:
+        """Whether its tokens follow places of the picture, but not row by row."""
+        axis = token_axis(output.shape) if self.is_tokens(output) else None
+        return axis is not None and output.shape[axis] in self._measure().out_of_order
+
+    def _measure(self) -> Sequences:
+        if not self._measured:
+            self._measured.append(self.sequences())
+        return self._measured[0]
 
 
-def clean_name(name: str) -> str:
-    """A module's dotted name without what ``torch.compile`` adds to it."""
-    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+def in_order(outputs: Sequence[Output], reader: Reader) -> list[Output]:
+    """Outputs that may be a stage, the last ones first.
 
-
-def candidates(
-    model: nn.Module, images: Tensor, forward: Callable[[Tensor], Any], target_layer: str | nn.Module | None
-) -> list[TargetLayer]:
-    """Layers that could be explained, best first, from one forward of ``images`` (a few suffice).
-
-    Raises:
-        TargetLayerError: when there is none, when ``target_layer`` names none, or when it has no spatial output.
+    A vision transformer works on tokens after its patch embedding, whose map says nothing. A convolutional network
+    with a transformer as its head does most of its work before, on grids of cells: they are looked at first.
     """
-    with _traced(model) as outputs:
-        forward(images)
-    size = (images.shape[-2], images.shape[-1])
-    if target_layer is not None:
-        return [_asked_for(model, target_layer, outputs, len(images), size)]
     once = [o for o in reversed(outputs) if o.calls == 1 and not o.pooled]
-    stages = [stage for o in once if (stage := _stage(o, len(images), size, most_anisotropy=MAX_ANISOTROPY))]
-    if not stages:
-        raise TargetLayerError(
-            "target_layer: found no layer with a spatial output (N, C, h, w) that runs once in a forward; pass "
-            f"target_layer=. Layers seen: {_names(outputs)}"
-        )
-    _refuse_tokens(stages[0], outputs, len(images))
-    return stages
+    at_work = [o for o in outputs if not isinstance(o.module, _HAND_ON)]
+    tokens = sum(reader.is_tokens(o) for o in at_work)
+    if len(reader.size) > 1 and tokens <= sum(len(o.shape) == len(reader.size) + 2 for o in at_work):
+        return sorted(once, key=reader.is_tokens)
+    return once
 
 
-@contextmanager
-def _traced(model: nn.Module) -> Iterator[list[_Output]]:
-    """Record the tensor outputs of all modules inside the model while the block runs."""
-    finished: dict[str, _Output] = {}
-    outputs: list[_Output] = []
-    pooled: list[Tensor] = []
-
-    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def note(module: nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401
-            if isinstance(output, Tensor):
-                if isinstance(module, _NOT_A_STAGE):
-                    pooled.append(output)
-                calls = finished.pop(name).calls + 1 if name in finished else 1
-                is_pooled = any(output is p for p in pooled)
-                finished[name] = _Output(name, module, tuple(output.shape), calls, is_pooled)
-
-        return note
-
-    handles: list[RemovableHandle] = []
-    try:
-        for name, module in model.named_modules():
-            if clean_name(name):
-                handles.append(module.register_forward_hook(watch(name)))
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
-        outputs.extend(finished.values())
+def why(output: Output, layout: Layout) -> str:
+    """Why the search has taken this output, for people."""
+    if layout.kind != "tokens":
+        return f"last spatial stage, {layout}"
+    before = layout.first
+    after = output.shape[0 if layout.batch_axis else 1] - before - math.prod(layout.grid)
+    others = [f"{side} {n} other{'s' * (n > 1)}" for side, n in (("after", before), ("before", after)) if n]
+    cells = "x".join(map(str, layout.grid))
+    return f"last layer whose patch tokens reach the scores, {cells} tokens {' and '.join(others)}".rstrip()
 
 
-def _stage(output: _Output, batch: int, image_size: tuple[int, int], *, most_anisotropy: float) -> TargetLayer | None:
-    """The output read as a grid of cells, if it is one. Cells are about as high as wide; channels are not like that."""
-    if len(output.shape) != 4 or output.shape[0] != batch:
+def shape_words(rank: int) -> str:
+    """The shape of a spatial output for pictures of so many axes."""
+    return f"(N, C, {', '.join('dhw'[3 - rank :] if rank > 1 else 't')})"
+
+
+def _read(output: Output, size: tuple[int, ...], most_anisotropy: float, channels_last: bool) -> Layout | None:
+    """The output read as a grid of cells, if it can be one, with channels last or first.
+
+    The first of three axes, depth or time, is cut as finely as the network likes.
+    """
+    if channels_last and isinstance(output.module, _CHANNELS_FIRST):
         return None
-    (_, a, b, c), readings = output.shape, []
-    for channels_last, grid in ((False, (b, c)), (True, (a, b))):
-        anisotropy = _anisotropy(grid, image_size)
-        if channels_last and isinstance(output.module, _CHANNELS_FIRST):
-            continue
-        if min(grid) > 1 and anisotropy <= most_anisotropy:
-            # Strides round, so torch's own layout may be a cell off where the picture is not square.
-            doubt = 1 / min(grid) if channels_last and image_size[0] != image_size[1] else 0.0
-            readings.append((anisotropy + doubt, channels_last, grid))
-    if not readings:
-        return None
-    _, channels_last, grid = min(readings)
-    layout = Layout("NHWC" if channels_last else "NCHW", grid)
-    return TargetLayer(output.module, clean_name(output.name), layout, f"last spatial stage, {layout}")
+    layout = Layout("NHWC", output.shape[1:-1]) if channels_last else Layout("NCHW", output.shape[2:])
+    return layout if min(layout.grid[-2:]) > 1 and _anisotropy(layout, size) <= most_anisotropy else None
 
 
-def _anisotropy(grid: tuple[int, int], image_size: tuple[int, int]) -> float:
+def _anisotropy(layout: Layout, size: tuple[int, ...]) -> float:
     """How far a cell is from square: the absolute logarithm of its height over its width, in pixels.
 
     Infinite for more cells than pixels: that side counts channels.
     """
-    (h, w), (height, width) = grid, image_size
-    return math.inf if h > height or w > width or 0 in grid else abs(math.log(height * w / (width * h)))
+    if 0 in layout.grid or any(cells > pixels for cells, pixels in zip(layout.grid, size, strict=True)):
+        return math.inf
+    if len(size) == 1:
+        return 0.0
+    (h, w), (height, width) = layout.grid[-2:], size[-2:]
+    return abs(math.log(height * w / (width * h)))
 
 
-def _asked_for(
-    model: nn.Module,
-    target_layer: str | nn.Module,
-    outputs: list[_Output],
-    batch: int,
-    image_size: tuple[int, int],
+def asked_for(
+    model: nn.Module, target_layer: str | nn.Module, outputs: Sequence[Output], reader: Reader
 ) -> TargetLayer:
+    """The layer of that name, or that module.
+
+    Raises:
+        TargetLayerError: when there is none, it does not run once, or its output has no cells.
+    """
     name, module = _named(model, target_layer)
     found = next((o for o in outputs if o.module is module), None)
     if found is None:
@@ -164,12 +178,23 @@ def _asked_for(
             f"target_layer: {name!r} runs {found.calls} times in a forward, so its maps would be mixed up; "
             "choose a layer that runs once, for example the block around it"
         )
-    stage = _stage(found, batch, image_size, most_anisotropy=math.inf)
-    if stage is None:
+    layout = reader.layout(found, most_anisotropy=math.inf)
+    if reader.is_out_of_order(found):
+        raise out_of_order(found)
+    if layout is None:
         raise TargetLayerError(
-            f"target_layer: expected an output (N, C, h, w) with more than one cell, got {found.shape} from {name!r}"
+            f"target_layer: expected an output {shape_words(len(reader.size))} with more than one cell, or tokens "
+            f"(N, L, C) of the picture's patches, got {found.shape} from {name!r}"
         )
-    return TargetLayer(stage.module, stage.name, stage.layout, "as asked for")
+    return TargetLayer(found.module, found.name, layout, "as asked for")
+
+
+def out_of_order(output: Output) -> TargetLayerError:
+    """What to say of tokens that cannot be drawn."""
+    return TargetLayerError(
+        f"target_layer: the tokens of {output.name!r}, {output.shape}, follow places of the picture, but not row by "
+        "row, so they cannot be drawn as a map; pass target_layer= with another layer"
+    )
 
 
 def _named(model: nn.Module, target_layer: str | nn.Module) -> tuple[str, nn.Module]:
@@ -192,20 +217,6 @@ def _named(model: nn.Module, target_layer: str | nn.Module) -> tuple[str, nn.Mod
     raise TargetLayerError(f"target_layer: the model has no layer {target_layer!r}; {hint}")
 
 
-def _refuse_tokens(best: TargetLayer, outputs: list[_Output], batch: int) -> None:
-    """A vision transformer works on tokens after its patch embedding; a map of the embedding says nothing.
-
-    A convolutional network with a transformer as its head does most of its work before, on grids of cells.
-    """
-    at = next(i for i, o in enumerate(outputs) if o.module is best.module)
-    tokens = [o for o in outputs[at + 1 :] if len(o.shape) == 3 and batch in o.shape[:2] and max(o.shape[:2]) > 2]
-    if len(tokens) > sum(len(o.shape) == 4 for o in outputs[: at + 1]):
-        raise TargetLayerError(
-            f"target_layer: after {best.name!r} the model works on token sequences (such as "
-            f"{clean_name(tokens[-1].name)!r}, {tokens[-1].shape}), which are not supported yet; pass target_layer= "
-            "with a layer of output (N, C, h, w) if the model has one that matters"
-        )
-
-
-def _names(outputs: list[_Output]) -> str:
-    return ", ".join(f"{clean_name(o.name)} {o.shape}" for o in outputs[-5:]) or "none"
+def names_of(outputs: Sequence[Output]) -> str:
+    """The last outputs, for messages."""
+    return ", ".join(f"{o.name} {o.shape}" for o in outputs[-5:]) or "none"

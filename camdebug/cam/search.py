@@ -4,99 +4,163 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.layers import TargetLayer, TargetLayerError, candidates, clean_name
+from camdebug.cam import tokens
+from camdebug.cam.layers import (
+    Reader,
+    TargetLayer,
+    TargetLayerError,
+    asked_for,
+    in_order,
+    names_of,
+    out_of_order,
+    shape_words,
+    why,
+)
 from camdebug.cam.layout import Layout
-from camdebug.cam.passes import NoGradientError, captured
+from camdebug.cam.passes import NoGradientError
+from camdebug.cam.paths import Graph, beside_each_other, gradient_at, graph_of, is_felt, paths
 from camdebug.cam.subject import Subject
+from camdebug.cam.tracing import Output, clean_name, traced
 
 LayerChoice = str | nn.Module | Sequence[str | nn.Module] | None
 """Dotted names, modules, several of them (their maps are fused), or ``None``: to be found."""
 
 
-def find_target_layers(subject: Subject, images: Tensor, target_layer: LayerChoice = None) -> tuple[TargetLayer, ...]:
+def find_target_layers(
+    subject: Subject, images: Tensor, target_layer: LayerChoice = None, *, gradient: bool = True
+) -> tuple[TargetLayer, ...]:
     """The layers to explain, of which there is one unless several are asked for. See :func:`find_target_layer`."""
     if target_layer is None or isinstance(target_layer, (str, nn.Module)):
-        return (find_target_layer(subject, images, target_layer),)
+        return (find_target_layer(subject, images, target_layer, gradient=gradient),)
     if not isinstance(target_layer, (list, tuple)) or not target_layer:
         raise TypeError(
             f"target_layer: expected a dotted name or a module of the model, or a list of them, got "
             f"{type(target_layer).__name__}"
         )
-    layers = [find_target_layer(subject, images, layer) for layer in target_layer]
+    search = _Search(subject, images[:1], gradient)
+    layers = [search.asked(layer) for layer in target_layer]
     return tuple({layer.name: layer for layer in layers}.values())
 
 
-def find_target_layer(subject: Subject, images: Tensor, target_layer: str | nn.Module | None = None) -> TargetLayer:
+def find_target_layer(
+    subject: Subject, images: Tensor, target_layer: str | nn.Module | None = None, *, gradient: bool = True
+) -> TargetLayer:
     """The layer to explain: the last spatial stage that every gradient path from the pictures to the scores crosses.
 
-    A layer that paths lead around, such as one branch of a block, would explain a part of the scores only. Call inside
-    ``borrowed(model)``. ``images`` ``(n, C, *size)``: one picture is enough.
+    A layer that paths lead around, such as one branch of a block, would explain a part of the scores only. Of a
+    transformer it is the last layer whose patch tokens reach the scores: behind it, a head that reads a class token
+    looks at no other. Call inside ``borrowed(model)``.
+
+    Args:
+        subject: the model.
+        images: ``(n, C, *size)``: one picture is enough.
+        target_layer: the one that is wanted, by its dotted name or itself; its paths are not looked at.
+        gradient: whether gradients will be taken at the layer. If not, none is asked for: the last spatial stage is
+            taken, also where the scores have no gradient.
 
     Raises:
         TargetLayerError: when no layer qualifies; the message says what to pass.
     """
+    search = _Search(subject, images[:1], gradient)
+    return search.found() if target_layer is None else search.asked(target_layer)
 
-    def forward(pictures: Tensor) -> None:
-        subject.forward(subject.converted(pictures), slice(0, 1))
 
-    first = images[:1]
-    branches = []
-    for layer in candidates(subject.model, first, forward, target_layer):
+class _Search:
+    def __init__(self, subject: Subject, picture: Tensor, gradient: bool) -> None:
+        self._subject, self._picture, self._gradient = subject, picture, gradient
+        self._reader = Reader(tuple(picture.shape[2:]), lambda: tokens.measure(subject, picture))
+
+    @cached_property
+    def _plain(self) -> list[Output]:
+        with traced(self._subject.model) as outputs, torch.no_grad():
+            self._subject.forward(self._subject.converted(self._picture), slice(0, 1))
+        return outputs
+
+    def asked(self, target_layer: str | nn.Module) -> TargetLayer:
+        layer = asked_for(self._subject.model, target_layer, self._plain, self._reader)
+        if self._gradient:
+            gradient_at(self._subject, layer, self._picture)
+        return layer
+
+    def found(self) -> TargetLayer:
+        return self._crossed_by_all() if self._gradient else self._last()
+
+    def _last(self) -> TargetLayer:
+        """Without gradients. Tokens of the picture that no score feels are passed over, unless none is felt."""
+        spatial = []
+        for output in in_order(self._plain, self._reader):
+            layout = self._reader.layout(output)
+            if layout is None:
+                continue
+            layer = TargetLayer(output.module, output.name, layout, why(output, layout))
+            if layout.kind != "tokens" or is_felt(self._subject, layer, self._picture):
+                return layer
+            spatial.append(layer)
+        if not spatial:
+            raise self._nothing_seen(self._plain)
+        return spatial[0]
+
+    def _crossed_by_all(self) -> TargetLayer:
+        """Most layers are told apart on the graph of one forward; those that remain are tried as they will be used."""
+        graph = graph_of(self._subject, self._picture)
+        spatial, branches, refused = False, list[Output](), set[Any]()
+        for output in in_order(graph.outputs, self._reader):
+            layout, unordered = self._reader.layout(output), self._reader.is_out_of_order(output)
+            spatial |= layout is not None
+            if output.node in refused or (layout is None and not unordered):
+                continue
+            if output.node is not None and graph.leads_around(output):
+                branches += [output] if output.node in graph.nodes and layout else []
+                continue
+            if layout is None:
+                raise out_of_order(output)
+            layer = TargetLayer(output.module, output.name, layout, why(output, layout) + _later(branches, graph))
+            around = self._tried(layer)
+            if around is False:
+                return layer
+            branches += [output] if around else []
+            refused |= {output.node} - {None}
+        raise self._none_qualifies(graph, branches, spatial)
+
+    def _tried(self, layer: TargetLayer) -> bool | None:
+        """Whether paths lead around it; ``None`` when its cells do not reach the scores."""
         try:
-            around = _paths_lead_around(subject, layer, first)
+            around, reaches = paths(self._subject, layer, self._picture)
         except NoGradientError:
-            if target_layer is not None:
-                raise
-            continue
-        if target_layer is not None or not around:
-            return layer
-        branches.append(repr(layer.name))
-    if branches:
-        raise TargetLayerError(
-            "target_layer: no single layer with a spatial output carries all that leads to the scores; pass the one to "
-            f"explain, such as {' or '.join(branches[:3])}"
+            return None
+        return around if reaches else None
+
+    def _none_qualifies(self, graph: Graph, branches: Sequence[Output], spatial: bool) -> TargetLayerError:
+        if branches:
+            names = [repr(output.name) for output in branches[:3]]
+            return TargetLayerError(
+                "target_layer: no single layer with a spatial output carries all that leads to the scores; pass the "
+                f"one to explain, such as {' or '.join(names)}{_later(branches, graph)}"
+            )
+        if spatial:
+            return TargetLayerError(
+                "target_layer: no layer with a spatial output has a gradient path to the scores; pass another"
+            )
+        return self._nothing_seen(graph.outputs)
+
+    def _nothing_seen(self, outputs: Sequence[Output]) -> TargetLayerError:
+        return TargetLayerError(
+            f"target_layer: found no layer with a spatial output {shape_words(self._picture.ndim - 2)} that runs once "
+            f"in a forward; pass target_layer=. Layers seen: {names_of(outputs)}"
         )
-    raise TargetLayerError(
-        "target_layer: no layer with a spatial output has a gradient path to the scores; pass another"
-    )
 
 
-def _paths_lead_around(subject: Subject, layer: TargetLayer, picture: Tensor) -> bool:
-    """Whether the picture reaches the scores on a path that does not cross the layer."""
-    with subject.precision.context(), torch.enable_grad():
-        entry = subject.converted(picture).detach()
-        entry.requires_grad_(entry.is_floating_point())
-        with captured([layer]) as seen:
-            scores = subject.forward(entry.clone(), slice(0, 1))
-        score = scores.of(torch.zeros(1, dtype=torch.int64, device=scores.device)).sum()
-        kept = seen.get(layer.name, [])
-        if len(kept) != 1 or not score.requires_grad:
-            raise _no_path(layer)
-        if torch.autograd.grad(score, kept[0], retain_graph=True, allow_unused=True)[0] is None:
-            raise _no_path(layer)
-    return _leads_back_to(entry, score)
-
-
-def _no_path(layer: TargetLayer) -> NoGradientError:
-    return NoGradientError(f"target_layer: no gradient path leads from {layer.name!r} to the scores")
-
-
-def _leads_back_to(entry: Tensor, score: Tensor) -> bool:
-    """Walk the graph instead of differentiating it: nothing below the layer needs to be differentiable twice."""
-    found, waiting = {score.grad_fn}, [score.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if getattr(node, "variable", None) is entry:
-            return True
-        following = {n for n, _ in getattr(node, "next_functions", ()) if n is not None} - found
-        found |= following
-        waiting.extend(following)
-    return False
+def _later(branches: Sequence[Output], graph: Graph) -> str:
+    """What to say of layers beside each other that come later than all single ones."""
+    beside = ", ".join(repr(output.name) for output in beside_each_other(branches, graph))
+    return f"; later layers only together carry all: target_layer=[{beside}]" if beside else ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +169,7 @@ class _Known:
 
     pictures: torch.Size
     modules: tuple[tuple[str, int], ...]
+    gradient: bool
     layer: tuple[str, Layout, str]
 
 
@@ -118,12 +183,13 @@ def remembered_target_layers(
     """:func:`find_target_layers`, which looks once at a model and pictures of one size."""
     model = subject.model
     if target_layer is not None:
-        return find_target_layers(subject, images, target_layer)
+        return find_target_layers(subject, images, target_layer, gradient=gradient)
     named = {clean_name(name): module for name, module in model.named_modules()}
     modules = tuple((name, id(module)) for name, module in named.items())
+    asked = (images.shape[1:], modules, gradient)
     known = _known.get(model)
-    if known is not None and (known.pictures, known.modules) == (images.shape[1:], modules):
+    if known is not None and (known.pictures, known.modules, known.gradient) == asked:
         return (TargetLayer(named[known.layer[0]], *known.layer),)
-    layer = find_target_layer(subject, images)
-    _known[model] = _Known(images.shape[1:], modules, (layer.name, layer.layout, layer.reason))
+    layer = find_target_layer(subject, images, gradient=gradient)
+    _known[model] = _Known(*asked, (layer.name, layer.layout, layer.reason))
     return (layer,)

@@ -4,8 +4,11 @@ import torchvision
 from tiny_nets import ConvNet, forwards_of, pictures
 from torch import nn
 
+from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
 from camdebug.cam.layers import TargetLayerError
+from camdebug.cam.search import find_target_layer, find_target_layers, remembered_target_layers
+from camdebug.cam.subject import ModelUse
 
 
 def network(name):
@@ -53,12 +56,9 @@ def test_where_the_last_stage_has_one_cell_no_part_of_a_block_stands_in_for_it(n
     assert found_in(network(name), (size, size)) == (layer, grid)
 
 
-def test_a_vision_transformer_is_refused_because_its_patch_embedding_says_nothing():
-    model = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=3)
-    with pytest.raises(
-        TargetLayerError, match=r"target_layer: after 'conv_proj' .* token sequences .*pass target_layer"
-    ):
-        found_in(model, (32, 32))
+def test_of_a_vision_transformer_the_last_layer_is_taken_whose_patches_reach_the_class_token():
+    model = torchvision.models.VisionTransformer(32, 8, 3, 2, 16, 32, num_classes=3)
+    assert found_in(model, (32, 32)) == ("encoder.layers.encoder_layer_1", (4, 4))
 
 
 class Tokens(nn.Module):
@@ -78,9 +78,10 @@ class Tokens(nn.Module):
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_a_transformer_on_patches_is_refused_whichever_axis_is_the_batch(batch_first):
-    with pytest.raises(TargetLayerError, match="token sequences"):
-        found_in(Tokens(nn.Conv2d(3, 8, 4, 4), depth=2, batch_first=batch_first))
+def test_a_transformer_on_patches_is_explained_at_its_last_block_whichever_axis_is_the_batch(batch_first):
+    torch.manual_seed(0)
+    model = Tokens(nn.Conv2d(3, 8, 4, 4), depth=2, batch_first=batch_first)
+    assert found_in(model, (32, 24)) == ("blocks", (8, 6))
 
 
 def test_a_convolutional_network_with_a_transformer_as_its_head_is_taken():
@@ -197,6 +198,35 @@ class TwoStreams(nn.Module):
         return self.a(x) + self.b(x)
 
 
+class Pyramid(nn.Module):
+    """Scores from maps of two sizes, each behind a layer of its own, as feature pyramids have them."""
+
+    def __init__(self, *, join=True):
+        super().__init__()
+        self.net, self.join = ConvNet(), join
+        self.levels = nn.ModuleList([nn.Conv2d(6, 4, 3, 1, 1), nn.Conv2d(8, 4, 3, 1, 1)])
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        fine = self.net.stem(x)
+        found = [level(m) for level, m in zip(self.levels, (fine, self.net.stage(fine)), strict=True)]
+        pooled = [m.mean((2, 3)) for m in found]
+        return self.head(sum(pooled) if self.join else pooled[0])
+
+
+def test_of_a_pyramid_the_last_layer_before_it_is_taken_and_its_levels_are_named_to_be_passed_together():
+    model, images = Pyramid(), pictures(1)
+    with borrowed(model):
+        subject = ModelUse().on(model)
+        layer = find_target_layer(subject, images)
+        levels = find_target_layers(subject, images, ["levels.0", "levels.1"])
+        plain = find_target_layer(ModelUse().on(Pyramid(join=False)), images)
+    assert (layer.name, layer.grid) == ("net.stem", (8, 8))
+    assert layer.reason.endswith("later layers only together carry all: target_layer=['levels.0', 'levels.1']")
+    assert [(level.name, level.grid) for level in levels] == [("levels.0", (8, 8)), ("levels.1", (4, 4))]
+    assert (plain.name, plain.reason) == ("levels.0", "last spatial stage, NCHW, 8x8 cells")
+
+
 def test_streams_that_share_no_layer_are_refused_and_either_may_be_asked_for():
     with pytest.raises(TargetLayerError, match=r"no single layer .* carries all .* such as 'b.relu' or 'b.stage'"):
         found_in(TwoStreams())
@@ -255,8 +285,14 @@ def test_a_layer_with_oblong_cells_is_not_found_but_given_when_asked_for():
         ("stem.9", "the model has no layer 'stem.9'; did you mean stem.*"),
         ("", "the model has no layer ''; did you mean"),
         (nn.ReLU(), "this ReLU is not a part of the model"),
-        ("head.1", r"expected an output \(N, C, h, w\) with more than one cell, got \(1, 8\) from 'head.1'"),
-        ("pool", r"expected an output \(N, C, h, w\) with more than one cell, got \(1, 8, 1, 1\) from 'pool'"),
+        (
+            "head.1",
+            r"expected an output \(N, C, h, w\) with more than one cell, or tokens .*, got \(1, 8\) from 'head.1'",
+        ),
+        (
+            "pool",
+            r"expected an output \(N, C, h, w\) with more than one cell, or tokens .*, got \(1, 8, 1, 1\) from 'pool'",
+        ),
         ("spare", "'spare' does not run, or gives no tensor, in the model's forward"),
     ],
 )
@@ -281,3 +317,53 @@ def test_the_search_looks_at_one_picture_only():
     seen = forwards_of(model)
     compute_cams(model, pictures(6), target_layer="stage")
     assert seen == [1, 1, 6]
+
+
+# --- without gradients
+
+
+class Hard(nn.Module):
+    """Scores without any gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = ConvNet()
+
+    def forward(self, x):
+        return self.net(x).detach().round()
+
+
+def test_where_no_gradient_is_needed_scores_that_have_none_are_no_hindrance():
+    model, images = Hard(), pictures(1)
+    with borrowed(model):
+        subject = ModelUse().on(model)
+        with pytest.raises(TargetLayerError, match="no layer with a spatial output has a gradient path"):
+            find_target_layer(subject, images)
+        with pytest.raises(TargetLayerError, match="no gradient path leads from 'net"):
+            find_target_layers(subject, images, "net.stage")
+        found = find_target_layer(subject, images, gradient=False)
+        asked = find_target_layers(subject, images, ["net.stage", "net.relu"], gradient=False)
+    assert (found.name, found.grid) == ("net.relu", (4, 4))
+    assert [layer.name for layer in asked] == ["net.stage", "net.relu"]
+
+
+def test_a_search_without_gradients_is_not_remembered_for_methods_that_need_them():
+    model, images = Hard(), pictures(1)
+    with borrowed(model):
+        subject = ModelUse().on(model)
+        assert remembered_target_layers(subject, images, None, gradient=False)[0].name == "net.relu"
+        with pytest.raises(TargetLayerError, match="gradient path"):
+            remembered_target_layers(subject, images, None)
+
+
+def test_the_search_costs_two_forwards_of_one_picture_and_asking_for_several_layers_one_and_one_for_each():
+    model, images = ConvNet(), pictures(6)
+    seen = forwards_of(model)
+    with borrowed(model):
+        subject = ModelUse().on(model)
+        find_target_layer(subject, images)
+        assert seen == [1, 1]
+        find_target_layers(subject, images, ["stem.0", "stage", "relu"])
+        assert seen == [1] * 6
+        find_target_layer(subject, images, gradient=False)
+    assert seen == [1] * 7
