@@ -80,7 +80,7 @@ class Reader:
         """Cells are about as high as wide; channels are not like that. Where both readings look so, it is measured."""
         found = {last: layout for last in (False, True) if (layout := _read(output, self.size, most_anisotropy, last))}
         if len(found) == 2 and abs(_anisotropy(found[True], self.size) - _anisotropy(found[False], self.size)) < _CLOSE:
-            last = self._measure().channels_last.get(output.shape)
+            last = self._measure().is_channels_last(output.name, output.shape)
             found = found if last is None else {last: found[last]}
         return min(found.values(), key=lambda layout: _anisotropy(layout, self.size), default=None)
 
@@ -88,7 +88,7 @@ class Reader:
         """Of a sequence's output: ``(N, t, C)``, not ``(N, C, t)``, which only a change of the input can tell."""
         if len(self.size) > 1 or isinstance(output.module, _CHANNELS_FIRST):
             return False
-        return self._measure().channels_last.get(output.shape, False)
+        return bool(self._measure().is_channels_last(output.name, output.shape))
 
     def _token_layout(self, output: Output) -> Layout | None:
         axis = token_axis(output.shape)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camdebug.cam.subject import Subject
-from camdebug.cam.tracing import watched
+from camdebug.cam.tracing import clean_name, watched
 from camdebug.rng import preserved_rng
 
 # Early outputs are the most local; a few of each shape are enough, and keep little memory.
@@ -54,13 +54,18 @@ class Sequences:
     Attributes:
         grids: from the number of tokens to which of them are cells.
         out_of_order: numbers of tokens that follow places of the picture, but not row by row.
-        channels_last: of outputs with as many axes as pictures have, by shape: whether changes move along the axes of
-            ``(1, *grid, C)`` rather than those of ``(1, C, *grid)``. Left out where they move along neither.
+        channels_last: of outputs with as many axes as pictures have, by the module's name and by shape: whether changes
+            move along the axes of ``(1, *grid, C)`` rather than those of ``(1, C, *grid)``. Left out where they move
+            along neither.
     """
 
     grids: Mapping[int, TokenGrid]
     out_of_order: frozenset[int]
-    channels_last: Mapping[tuple[int, ...], bool]
+    channels_last: Mapping[str | tuple[int, ...], bool]
+
+    def is_channels_last(self, name: str, shape: tuple[int, ...]) -> bool | None:
+        """Of a module's output, or else of those of its shape; ``None`` where it is not known."""
+        return self.channels_last.get(name, self.channels_last.get(shape))
 
 
 def token_axis(shape: Sequence[int]) -> int | None:
@@ -92,14 +97,19 @@ def measure(subject: Subject, picture: Tensor) -> Sequences:
     }
     rank = picture.ndim - 2
     by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-    by_length: dict[int, list[Tensor]] = defaultdict(list)
     for move in moves.values():
         by_shape[tuple(move.shape[1:])].append(move)
-    lasts = {shape: last for shape, own in by_shape.items() if (last := _channels_last(own, rank)) is not None}
-    for shape, own in by_shape.items():
+    found: dict[str | tuple[int, ...], bool | None] = {
+        name: _channels_last([move], rank) for name, move in moves.items()
+    }
+    found.update({shape: _channels_last(own, rank) for shape, own in by_shape.items()})
+    lasts = {key: last for key, last in found.items() if last is not None}
+    by_length: dict[int, list[Tensor]] = defaultdict(list)
+    for name, move in moves.items():
+        shape = tuple(move.shape[1:])
         axis = token_axis(shape)
-        if axis is not None and (rank > 1 or lasts.get(shape, axis == 0)):
-            by_length[shape[axis]] += [move.movedim(1 + axis, 1).flatten(2).norm(dim=2) for move in own]
+        if axis is not None and (rank > 1 or lasts.get(name, axis == 0)):
+            by_length[shape[axis]].append(move.movedim(1 + axis, 1).flatten(2).norm(dim=2))
     return Sequences(*_grids(by_length, places, tuple(picture.shape[2:])), lasts)
 
 
@@ -142,6 +152,7 @@ def _outputs(subject: Subject, picture: Tensor) -> dict[str, Tensor]:
 
     def note(name: str, _module: nn.Module, output: Tensor) -> None:
         shape = tuple(output.shape)
+        name = clean_name(name)
         may_be = token_axis(shape) is not None or len(shape) == picture.ndim
         if name not in found and may_be and count[shape] < _OF_EACH_SHAPE:
             count[shape] += 1
