@@ -17,6 +17,9 @@ from camdebug.cam.subject import Subject
 from camdebug.cam.tracing import Output, awake, behind, leads_back, traced
 from camdebug.rng import preserved_rng
 
+# Rounding, in bfloat16 too, against what is there.
+_NEXT_TO = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -104,6 +107,29 @@ def gradient_at(subject: Subject, layer: TargetLayer, picture: Tensor) -> tuple[
 
 def _no_path(layer: TargetLayer) -> NoGradientError:
     return NoGradientError(f"target_layer: no gradient path leads from {layer.name!r} to the scores")
+
+
+def is_read_through(subject: Subject, layer: TargetLayer, norm: TargetLayer, picture: Tensor) -> bool:
+    """Whether the scores see a layer's cells through a normalisation alone, which takes only their direction.
+
+    Then gradient times activation is zero in each cell, whatever the picture (Euler's theorem for functions that
+    scaling does not change), while behind the normalisation the same cells have their say.
+    """
+    with awake(subject.model), subject.precision.context(), torch.enable_grad():
+        with captured([layer, norm]) as seen:
+            score = _score(subject, _entry(subject, picture))
+        before, after = seen[layer.name][0], seen[norm.name][0]
+        behind_it = torch.autograd.grad(score, after, retain_graph=True, allow_unused=True)[0]
+        if behind_it is None or not after.requires_grad or after.grad_fn is None:
+            return False
+        through = torch.autograd.grad(after, before, behind_it, retain_graph=True, allow_unused=True)[0]
+        whole = torch.autograd.grad(score, before, allow_unused=True)[0]
+    if through is None or whole is None:
+        return False
+    activation, part, gradient = (layer.layout.cells(t.detach().float()) for t in (before, through, whole))
+    product = (activation * gradient).sum(1).abs().max()
+    size = (activation.norm(dim=1) * gradient.norm(dim=1)).max()
+    return bool(product < _NEXT_TO * size) and bool((part - gradient).norm() < _NEXT_TO * gradient.norm())
 
 
 def is_felt(subject: Subject, layer: TargetLayer, picture: Tensor) -> bool:

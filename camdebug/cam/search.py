@@ -25,7 +25,7 @@ from camdebug.cam.layers import (
 )
 from camdebug.cam.layout import Layout
 from camdebug.cam.passes import NoGradientError
-from camdebug.cam.paths import Graph, beside_each_other, gradient_at, graph_of, is_felt, paths
+from camdebug.cam.paths import Graph, beside_each_other, gradient_at, graph_of, is_felt, is_read_through, paths
 from camdebug.cam.subject import Subject
 from camdebug.cam.tracing import Output, clean_name, traced
 
@@ -56,7 +56,8 @@ def find_target_layer(
 
     A layer that paths lead around, such as one branch of a block, would explain a part of the scores only. Of a
     transformer it is the last layer whose patch tokens reach the scores: behind it, a head that reads a class token
-    looks at no other. Call inside ``borrowed(model)``.
+    looks at no other; if a normalisation is all that reads these tokens, it is that one. Call inside
+    ``borrowed(model)``.
 
     Args:
         subject: the model.
@@ -124,10 +125,19 @@ class _Search:
             layer = TargetLayer(output.module, output.name, layout, why(output, layout) + _later(branches, graph))
             around = self._tried(layer)
             if around is False:
-                return layer
+                return self._behind_its_norm(layer, output, graph)
             branches += [output] if around else []
             refused |= {output.node} - {None}
         raise self._none_qualifies(graph, branches, spatial)
+
+    def _behind_its_norm(self, layer: TargetLayer, output: Output, graph: Graph) -> TargetLayer:
+        """The layer, or the normalisation that follows, where that is all through which its cells are seen."""
+        following = graph.outputs[graph.outputs.index(output) + 1 :]
+        norm = next((o for o in following if o.shape == output.shape and o.node is not output.node), None)
+        if layer.layout.kind != "tokens" or norm is None or norm.calls > 1:
+            return layer
+        normal = TargetLayer(norm.module, norm.name, layer.layout, layer.reason)
+        return normal if is_read_through(self._subject, layer, normal, self._picture) else layer
 
     def _tried(self, layer: TargetLayer) -> bool | None:
         """Whether paths lead around it; ``None`` when its cells do not reach the scores."""

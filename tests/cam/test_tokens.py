@@ -5,11 +5,15 @@ from torch import nn
 
 from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
+from camdebug.cam.explain import explain
 from camdebug.cam.layers import TargetLayerError
+from camdebug.cam.lens import Lens
+from camdebug.cam.registry import MapOptions, check_methods
 from camdebug.cam.search import find_target_layer
 from camdebug.cam.subject import ModelUse
 from camdebug.cam.tokens import TokenGrid, measure
 
+SIGNED = MapOptions(sign="signed")
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -163,10 +167,10 @@ def test_a_later_stage_that_is_blurred_is_read_like_the_earlier_ones(away):
 
 
 class ClassToken(nn.Module):
-    def __init__(self, *, zero_head=False, depth=3):
+    def __init__(self, *, zero_head=False, norm_first=False):
         super().__init__()
         self.below = Patches(before=1)
-        layers = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(depth)]
+        layers = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first) for _ in range(3)]
         self.blocks, self.head = nn.Sequential(*layers), nn.Linear(8, 3)
         if zero_head:
             nn.init.zeros_(self.head.weight)
@@ -189,6 +193,27 @@ def test_at_a_later_layer_the_map_is_empty_indeed():
     assert compute_cams(model, images, 0, target_layer="blocks.1", method="layercam").maps.abs().max() > 0
 
 
+@pytest.mark.parametrize("zero_head", [True, False])
+def test_where_a_norm_alone_reads_the_patches_they_are_explained_behind_it_because_before_it_hirescam_is_zero(
+    zero_head,
+):
+    found = layer_of(ClassToken(norm_first=True, zero_head=zero_head), pictures(1, (12, 20)))
+    assert (found.name, found.layout.first, found.grid) == ("blocks.2.norm1", 1, (3, 5))
+    model, images = ClassToken(norm_first=True), pictures(2, (12, 20))
+    with torch.no_grad():
+        model.head.weight.mul_(100)
+    maps = {name: signed(model, images, name) for name in ("blocks.1", "blocks.2.norm1")}
+    assert maps["blocks.1"].abs().max() < 1e-3 * maps["blocks.2.norm1"].abs().max()
+    assert maps["blocks.2.norm1"].abs().max() > 0.1
+
+
+def signed(model, images, layer):
+    with borrowed(model):
+        lens = Lens(ModelUse().on(model), (layer_of(model, images, target_layer=layer),), 2)
+        found = explain(lens, images, [torch.zeros(2, dtype=torch.int64)], check_methods("hirescam"), SIGNED)
+    return found[0]["hirescam"].maps
+
+
 def test_a_head_that_still_is_zero_changes_nothing_and_is_handed_back_as_it_was():
     model = ClassToken(zero_head=True)
     weight, parameters = model.head.weight, list(model.parameters())
@@ -206,8 +231,9 @@ def test_measuring_takes_one_picture_at_a_time_so_models_that_know_no_batches_ar
     model = ClassToken()
     seen = forwards_of(model)
     layer_of(model, pictures(5, (12, 20)))
-    # 1 with a graph, 7 to measure, and the last norm, the last block and the one before it are tried
-    assert seen == [1] * 11
+    # 1 with a graph, 7 to measure; the last block's norm, the last block and the one before it are tried, and that one
+    # once more with what reads it
+    assert seen == [1] * 12
 
 
 def test_a_model_that_draws_random_numbers_is_measured_and_the_generators_are_as_before():
