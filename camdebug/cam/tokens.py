@@ -25,6 +25,10 @@ _MOST_OBLONG = 2
 _INSIDE = ((0.29, 0.67, 0.41), (0.71, 0.37, 0.59))
 
 
+Move = tuple[Tensor, ...]
+"""For each axis of an output ``(P, cells along it)``: where it changes, squared, with each of P changes."""
+
+
 @dataclass(frozen=True)
 class TokenGrid:
     """Tokens of a sequence that are cells, row by row: how many stand before them, and the grid."""
@@ -87,30 +91,38 @@ def measure(subject: Subject, picture: Tensor) -> Sequences:
         subject: the model.
         picture: ``(1, C, *size)``.
     """
-    places = _places(picture.ndim - 2)
-    plain = _outputs(subject, picture)
-    changed = [_outputs(subject, _changed(picture, place)) for place in places]
-    moves = {
-        name: torch.stack([(other[name] - value).abs() for other in changed])
-        for name, value in plain.items()
-        if all(name in other and other[name].shape == value.shape for other in changed)
-    }
-    rank = picture.ndim - 2
-    by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-    for move in moves.values():
-        by_shape[tuple(move.shape[1:])].append(move)
-    found: dict[str | tuple[int, ...], bool | None] = {
-        name: _channels_last([move], rank) for name, move in moves.items()
-    }
+    rank, size = picture.ndim - 2, tuple(picture.shape[2:])
+    places = _places(rank)
+    shapes, moves = _moves(subject, picture, places)
+    by_shape: dict[tuple[int, ...], list[Move]] = defaultdict(list)
+    for name, move in moves.items():
+        by_shape[shapes[name]].append(move)
+    found: dict[str | tuple[int, ...], bool | None] = {k: _channels_last([move], rank) for k, move in moves.items()}
     found.update({shape: _channels_last(own, rank) for shape, own in by_shape.items()})
     lasts = {key: last for key, last in found.items() if last is not None}
     by_length: dict[int, list[Tensor]] = defaultdict(list)
     for name, move in moves.items():
-        shape = tuple(move.shape[1:])
-        axis = token_axis(shape)
+        axis = token_axis(shapes[name])
         if axis is not None and (rank > 1 or lasts.get(name, axis == 0)):
-            by_length[shape[axis]].append(move.movedim(1 + axis, 1).flatten(2).norm(dim=2))
-    return Sequences(*_grids(by_length, places, tuple(picture.shape[2:])), lasts)
+            by_length[shapes[name][axis]].append(move[axis])
+    return Sequences(*_grids(by_length, places, size), lasts)
+
+
+def _moves(
+    subject: Subject, picture: Tensor, places: Sequence[tuple[float, ...]]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, Move]]:
+    """Shapes of outputs, and how they change. One changed picture's outputs are held at a time."""
+    plain = _outputs(subject, picture)
+    found: dict[str, list[Move]] = defaultdict(list)
+    for place in places:
+        for name, value in _outputs(subject, _changed(picture, place)).items():
+            if name in plain and value.shape == plain[name].shape:
+                energy = (value - plain[name]).square()
+                axes = range(energy.ndim)
+                found[name].append(tuple(energy.sum([a for a in axes if a != axis]) for axis in axes))
+    whole = {name: own for name, own in found.items() if len(own) == len(places)}
+    shapes = {name: tuple(plain[name].shape) for name in whole}
+    return shapes, {name: tuple(torch.stack(axis) for axis in zip(*own, strict=True)) for name, own in whole.items()}
 
 
 def _places(rank: int) -> list[tuple[float, ...]]:
@@ -164,24 +176,23 @@ def _outputs(subject: Subject, picture: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def _channels_last(moves: Sequence[Tensor], rank: int) -> bool | None:
-    """Of outputs of one shape ``(P, 1, *axes)``: along which of the axes the change follows the place."""
-    if moves[0].ndim != rank + 3 or moves[0].shape[1] != 1:
+def _channels_last(moves: Sequence[Move], rank: int) -> bool | None:
+    """Of outputs of one shape: along which of the axes the change follows the place."""
+    if len(moves[0]) != rank + 2 or moves[0][0].shape[1] != 1:
         return None
     last, first = (
-        sum(_shift(move, end=1 + i, axis=2 + i + skipped) for move in moves for i in range(rank)) / len(moves)
+        sum(_shift(move[1 + i + skipped], end=1 + i) for move in moves for i in range(rank)) / len(moves)
         for skipped in (0, 1)
     )
     return None if abs(last - first) < _LEAST_SHIFT else last > first
 
 
-def _shift(move: Tensor, *, end: int, axis: int) -> float:
+def _shift(energy: Tensor, *, end: int) -> float:
     """How far the centre of the change moves along an axis, from the first place to another, as a share of it."""
-    others = [i for i in range(1, move.ndim) if i != axis]
-    weight = move[[0, end]].square().sum(others)
-    places = torch.arange(move.shape[axis], device=move.device)
+    weight = energy[[0, end]]
+    places = torch.arange(energy.shape[1], device=energy.device)
     start, stop = (weight * places).sum(1) / weight.sum(1).clamp_min(1e-30)
-    return float(stop - start) / move.shape[axis]
+    return float(stop - start) / energy.shape[1]
 
 
 def _grids(
@@ -207,9 +218,8 @@ def _grids(
 
 def _locality(change: Tensor) -> float:
     """The share of the change that its largest token has, where that is least."""
-    energy = change.square()
-    total = energy.sum(1)
-    return 0.0 if bool((total == 0).any()) else float((energy.amax(1) / total).min())
+    total = change.sum(1)
+    return 0.0 if bool((total == 0).any()) else float((change.amax(1) / total).min())
 
 
 def _follows(change: Tensor) -> bool:
