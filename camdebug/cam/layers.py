@@ -63,7 +63,7 @@ class Reader:
 
     size: tuple[int, ...]
     sequences: Callable[[], Sequences]
-    _measured: list[Sequences] = field(default_factory=list)
+    _measured: list[Sequences] = field(default_factory=list, init=False)
 
     def is_tokens(self, output: Output) -> bool:
         """Whether it may be a row of tokens: what is worked on after the patches of a picture were embedded."""

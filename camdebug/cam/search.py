@@ -122,7 +122,7 @@ class _Search:
                 continue
             if layout is None:
                 raise out_of_order(output)
-            layer = TargetLayer(output.module, output.name, layout, why(output, layout) + _later(branches, graph))
+            layer = TargetLayer(output.module, output.name, layout, why(output, layout) + _together(branches, graph))
             around = self._tried(layer)
             if around is False:
                 return self._behind_its_norm(layer, output, graph)
@@ -152,7 +152,7 @@ class _Search:
             names = [repr(output.name) for output in branches[:3]]
             return TargetLayerError(
                 "target_layer: no single layer with a spatial output carries all that leads to the scores; pass the "
-                f"one to explain, such as {' or '.join(names)}{_later(branches, graph)}"
+                f"one to explain, such as {' or '.join(names)}{_together(branches, graph)}"
             )
         if spatial:
             return TargetLayerError(
@@ -167,10 +167,10 @@ class _Search:
         )
 
 
-def _later(branches: Sequence[Output], graph: Graph) -> str:
-    """What to say of layers beside each other that come later than all single ones."""
+def _together(branches: Sequence[Output], graph: Graph) -> str:
+    """What to say of layers beside each other that come later than all that may be taken alone."""
     beside = ", ".join(repr(output.name) for output in beside_each_other(branches, graph))
-    return f"; later layers only together carry all: target_layer=[{beside}]" if beside else ""
+    return f"; only together do later ones carry all: target_layer=[{beside}]" if beside else ""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_where_the_last_stage_has_one_cell_no_part_of_a_block_stands_in_for_it(n
 
 def test_of_a_vision_transformer_the_last_layer_is_taken_whose_patches_reach_the_class_token():
     model = torchvision.models.VisionTransformer(32, 8, 3, 2, 16, 32, num_classes=3)
-    assert found_in(model, (32, 32)) == ("encoder.layers.encoder_layer_1", (4, 4))
+    assert found_in(model, (32, 32)) == ("encoder.layers.encoder_layer_2.ln_1", (4, 4))
 
 
 class Tokens(nn.Module):
@@ -222,7 +222,7 @@ def test_of_a_pyramid_the_last_layer_before_it_is_taken_and_its_levels_are_named
         levels = find_target_layers(subject, images, ["levels.0", "levels.1"])
         plain = find_target_layer(ModelUse().on(Pyramid(join=False)), images)
     assert (layer.name, layer.grid) == ("net.stem", (8, 8))
-    assert layer.reason.endswith("later layers only together carry all: target_layer=['levels.0', 'levels.1']")
+    assert layer.reason.endswith("; only together do later ones carry all: target_layer=['levels.0', 'levels.1']")
     assert [(level.name, level.grid) for level in levels] == [("levels.0", (8, 8)), ("levels.1", (4, 4))]
     assert (plain.name, plain.reason) == ("levels.0", "last spatial stage, NCHW, 8x8 cells")
 
@@ -232,6 +232,26 @@ def test_streams_that_share_no_layer_are_refused_and_either_may_be_asked_for():
         found_in(TwoStreams())
     expected = compute_cams(ConvNet(seed=0), pictures(), 1)
     assert torch.equal(compute_cams(TwoStreams(), pictures(), 1, target_layer="a.relu").maps, expected.maps)
+
+
+class Side(nn.Module):
+    """Two convolutions beside each other from the picture on."""
+
+    def __init__(self):
+        super().__init__()
+        self.sides = nn.ModuleList([nn.Conv2d(3, 4, 3, 4, 1), nn.Conv2d(3, 4, 3, 2, 1)])
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(sum(side(x).relu().mean((2, 3)) for side in self.sides))
+
+
+def test_where_no_single_layer_carries_all_the_refusal_names_those_that_do_together():
+    with pytest.raises(
+        TargetLayerError,
+        match=r"such as 'sides.1' or 'sides.0'; only together .*: target_layer=\['sides.0', 'sides.1'\]",
+    ):
+        found_in(Side())
 
 
 class Twice(nn.Module):
