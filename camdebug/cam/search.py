@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,6 +73,11 @@ def find_target_layer(
     return search.found() if target_layer is None else search.asked(target_layer)
 
 
+def spatial_layers(subject: Subject, images: Tensor) -> list[TargetLayer]:
+    """Every layer whose cells can be told, the last ones first. Call inside ``borrowed(model)``."""
+    return list(_Search(subject, images[:1], gradient=False).spatial())
+
+
 class _Search:
     def __init__(self, subject: Subject, picture: Tensor, gradient: bool) -> None:
         self._subject, self._picture, self._gradient = subject, picture, gradient
@@ -93,20 +98,23 @@ class _Search:
     def found(self) -> TargetLayer:
         return self._crossed_by_all() if self._gradient else self._last()
 
-    def _last(self) -> TargetLayer:
-        """Without gradients. Tokens of the picture that no score feels are passed over, unless none is felt."""
-        spatial = []
+    def spatial(self) -> Iterator[TargetLayer]:
+        """All whose cells can be told, the last ones first."""
         for output in in_order(self._plain, self._reader):
             layout = self._reader.layout(output)
-            if layout is None:
-                continue
-            layer = TargetLayer(output.module, output.name, layout, why(output, layout))
-            if layout.kind != "tokens" or is_felt(self._subject, layer, self._picture):
+            if layout is not None:
+                yield TargetLayer(output.module, output.name, layout, why(output, layout))
+
+    def _last(self) -> TargetLayer:
+        """Without gradients. Tokens of the picture that no score feels are passed over, unless none is felt."""
+        last = None
+        for layer in self.spatial():
+            if layer.layout.kind != "tokens" or is_felt(self._subject, layer, self._picture):
                 return layer
-            spatial.append(layer)
-        if not spatial:
+            last = last or layer
+        if last is None:
             raise self._nothing_seen(self._plain)
-        return spatial[0]
+        return last
 
     def _crossed_by_all(self) -> TargetLayer:
         """Most layers are told apart on the graph of one forward; those that remain are tried as they will be used."""

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.layers import TargetLayer, TargetLayerError, candidates
+from camdebug.cam.layers import TargetLayer
 from camdebug.cam.outputs import ClassScores, Outputs
 from camdebug.cam.passes import captured
+from camdebug.cam.search import spatial_layers
 from camdebug.cam.subject import Subject
 from camdebug.doctor.facts import LayerFacts, ModelFacts, OutputFacts
 
@@ -102,17 +103,9 @@ def other_layers(subject: Subject, images: Tensor, chosen: tuple[TargetLayer, ..
 
     Call inside ``borrowed(model)``.
     """
-
-    def forward(pictures: Tensor) -> None:
-        subject.forward(subject.converted(pictures), slice(0, 1))
-
     grids = {layer.grid for layer in chosen}
     found: dict[tuple[int, ...], str] = {}
-    try:
-        layers = candidates(subject.model, images[:1], forward, None)
-    except TargetLayerError:
-        return ()
-    for layer in layers:
+    for layer in spatial_layers(subject, images):
         if layer.grid not in grids:
             found.setdefault(layer.grid, f"{layer.name} {'x'.join(map(str, layer.grid))}")
     return tuple(found.values())[:_OTHERS]

@@ -134,7 +134,7 @@ def test_what_holds_the_scores_does_not_matter(kind):
 def test_a_vision_transformer_is_watched_on_its_tokens():
     record, _ = watched(Transformer, monitor())
     assert record.label_maps.grid == (4, 4)
-    assert record.label_maps.layer == "net.encoder.layers.encoder_layer_1"
+    assert record.label_maps.layer == "net.encoder.layers.encoder_layer_2.ln_1"
     assert record.label_maps.maps.flatten(1).std(1).gt(0).any()
     assert record.contrasts
 
