@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from camdebug.auditing.audit import audit as audit
     from camdebug.callbacks.cam_monitor import CAMMonitor as CAMMonitor
-    from camdebug.cam.detection import MatchedBoxScore as MatchedBoxScore
     from camdebug.cam.engine import compute_cams as compute_cams
     from camdebug.cam.engine import compute_top_cams as compute_top_cams
+    from camdebug.cam.methods.registry import method_names as method_names
+    from camdebug.cam.model.detection import MatchedBoxScore as MatchedBoxScore
+    from camdebug.cam.model.segmentation import RegionScore as RegionScore
     from camdebug.cam.options import MapOptions as MapOptions
-    from camdebug.cam.registry import method_names as method_names
-    from camdebug.cam.segmentation import RegionScore as RegionScore
     from camdebug.measures.localisation import localisation_scores as localisation_scores
     from camdebug.probe.boxes import coverage as coverage
     from camdebug.probe.boxes import mask_coverage as mask_coverage
@@ -45,9 +45,9 @@ _HOME = {
     "Heatmaps": "camdebug.records",
     "Level": "camdebug.records",
     "MapOptions": "camdebug.cam.options",
-    "MatchedBoxScore": "camdebug.cam.detection",
+    "MatchedBoxScore": "camdebug.cam.model.detection",
     "ProbeSet": "camdebug.probe.probe_set",
-    "RegionScore": "camdebug.cam.segmentation",
+    "RegionScore": "camdebug.cam.model.segmentation",
     "audit": "camdebug.auditing.audit",
     "compute_cams": "camdebug.cam.engine",
     "compute_top_cams": "camdebug.cam.engine",
@@ -55,7 +55,7 @@ _HOME = {
     "load_record": "camdebug.store.reader",
     "localisation_scores": "camdebug.measures.localisation",
     "mask_coverage": "camdebug.probe.boxes",
-    "method_names": "camdebug.cam.registry",
+    "method_names": "camdebug.cam.methods.registry",
 }
 
 __all__ = [

@@ -159,9 +159,9 @@ class TestNets:
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("name", NETS)
     def test_the_package_explains_the_grid_that_was_asked_for(self, name, grid):
-        from camdebug.cam.borrow import borrowed
-        from camdebug.cam.search import find_target_layer
-        from camdebug.cam.subject import ModelUse
+        from camdebug.cam.lending.borrow import borrowed
+        from camdebug.cam.model.subject import ModelUse
+        from camdebug.cam.target.search import find_target_layer
 
         net = build(name, grid, 5)
         with borrowed(net):
@@ -566,9 +566,9 @@ def test_a_tiny_study_from_training_to_picture(tmp_path, capsys):
 class TestVariants:
     @pytest.fixture
     def subject(self):
-        from camdebug.cam.borrow import borrowed
-        from camdebug.cam.search import find_target_layer
-        from camdebug.cam.subject import ModelUse
+        from camdebug.cam.lending.borrow import borrowed
+        from camdebug.cam.model.subject import ModelUse
+        from camdebug.cam.target.search import find_target_layer
         from camdebug.observe.backgrounds import Backgrounds
         from tests.benchmarks.detection.runs import _probes
 
@@ -581,7 +581,7 @@ class TestVariants:
     def test_the_product_is_measured_as_the_package_does(self, subject):
         from camdebug.background.evidence import gather_evidence
         from camdebug.cam.lens import Lens
-        from camdebug.cam.subject import ModelUse
+        from camdebug.cam.model.subject import ModelUse
 
         net, layer, probes, panels = subject.net, subject.layer, subject.probes, subject.panels
         cover = probes.coverage(layer.grid)

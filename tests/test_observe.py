@@ -7,8 +7,8 @@ import pytest
 import torch
 from small_training import Net, probes
 
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.precision import ModelPrecision
 from camdebug.observe import Observer, backgrounds
 from camdebug.observe import observer as observer_room
 from camdebug.probe.probe_set import ProbeSet

@@ -7,8 +7,8 @@ import torch
 from small_training import Net, probes
 from torch.nn import functional as F
 
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.precision import ModelPrecision
 from camdebug.demo.data import CLASS_NAMES, AnnotatedDigits, draw_scenes, draw_tags
 from camdebug.demo.model import small_cnn
 from camdebug.observe import Observer, backgrounds

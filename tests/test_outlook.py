@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.precision import ModelPrecision
 from camdebug.measures.place import rim_places
 from camdebug.observe import Observer
 from camdebug.observe.outlook import places_out_of_reach

@@ -15,11 +15,11 @@ from camdebug.auditing.report import AuditedPictures, AuditReport, BackgroundLoo
 from camdebug.auditing.words import report_words
 from camdebug.auditing.work import Found, Plan, Work
 from camdebug.callbacks.arguments import check_count, check_probes, check_share
+from camdebug.cam.methods.registry import MethodChoice
+from camdebug.cam.model.reading import OutputScoreFn, Task
+from camdebug.cam.model.subject import ForwardFn, model_use
 from camdebug.cam.options import PLAIN
-from camdebug.cam.reading import OutputScoreFn, Task
-from camdebug.cam.registry import MethodChoice
-from camdebug.cam.search import LayerChoice
-from camdebug.cam.subject import ForwardFn, model_use
+from camdebug.cam.target.search import LayerChoice
 from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.observe.checks import check_recipe

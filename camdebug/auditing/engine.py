@@ -17,7 +17,7 @@ from camdebug.auditing.batches import Batch, Batches
 from camdebug.auditing.work import Work
 from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.looker import peers_of
-from camdebug.cam.borrow import borrowed
+from camdebug.cam.lending.borrow import borrowed
 
 _PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 

@@ -16,15 +16,15 @@ from camdebug.auditing.batches import Batch, Pictures, usable
 from camdebug.auditing.rows import Rows
 from camdebug.callbacks.opening import GIVES_PROBABILITIES
 from camdebug.callbacks.trainer_facts import logging_off
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import Recipe
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
+from camdebug.cam.methods.registry import MethodChoice
+from camdebug.cam.model.precision import Precision
+from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.peers import ALONE, Peers
-from camdebug.cam.precision import Precision
-from camdebug.cam.registry import MethodChoice
-from camdebug.cam.search import LayerChoice, find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.search import LayerChoice, find_target_layers
 from camdebug.measures.localisation import localisation_scores
 from camdebug.observe import Observer
 from camdebug.probe.boxes import coverage

@@ -15,8 +15,8 @@ from torch import Tensor
 from camdebug.background.composites import Composites
 from camdebug.background.pairing import Pairing
 from camdebug.cam.lens import Lens
-from camdebug.cam.methods import signed_hirescam
-from camdebug.cam.outputs import ClassScores
+from camdebug.cam.methods.one_pass import signed_hirescam
+from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.passes import Chunk
 from camdebug.probe.probe_set import ProbeSet
 

@@ -19,12 +19,12 @@ from camdebug.callbacks.record_keeper import RecordKeeper, manifest_of
 from camdebug.callbacks.reporter import Reporter
 from camdebug.callbacks.schedule import Schedule
 from camdebug.callbacks.stopper import ACTIONS, Stopper
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.methods.registry import MethodChoice
+from camdebug.cam.model.reading import OutputScoreFn, Task
+from camdebug.cam.model.subject import ForwardFn, model_use
 from camdebug.cam.options import PLAIN, MapOptions
-from camdebug.cam.reading import OutputScoreFn, Task
-from camdebug.cam.registry import MethodChoice
-from camdebug.cam.search import LayerChoice
-from camdebug.cam.subject import ForwardFn, model_use
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.search import LayerChoice
 from camdebug.observe import Observer
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord

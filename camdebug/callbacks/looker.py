@@ -8,9 +8,9 @@ from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.rank_zero_buffers import rank_zero_buffers
 from camdebug.callbacks.ranks import Ranks
 from camdebug.callbacks.whole_weights import whole_weights
-from camdebug.cam.borrow import LeftOut, borrowed
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lending.borrow import LeftOut, borrowed
 from camdebug.cam.peers import ALONE, Peers
+from camdebug.cam.target.layers import TargetLayer
 from camdebug.observe import Observer
 from camdebug.records import EpochRecord
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.target.layers import TargetLayer
 from camdebug.observe import Observer
 
 GIVES_PROBABILITIES = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.messages import Messenger
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.target.layers import TargetLayer
 from camdebug.observe import Observer
 from camdebug.records import EpochRecord
 from camdebug.sinks import unique_slugs

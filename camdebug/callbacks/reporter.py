@@ -10,7 +10,7 @@ from camdebug import __version__
 from camdebug.callbacks.alert_rate import AlertRate
 from camdebug.callbacks.messages import Messenger, ShortcutWarning
 from camdebug.callbacks.on_alert import OnAlert
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.target.layers import TargetLayer
 from camdebug.dashboard import Dashboard, cue_map_tag, place_tag
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord

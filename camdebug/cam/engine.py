@@ -8,15 +8,22 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import Choice, Ranked, explain
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
+from camdebug.cam.methods.registry import (
+    Method,
+    MethodChoice,
+    check_methods,
+    check_options,
+    needs_gradient,
+    needs_layer,
+)
+from camdebug.cam.model.reading import OutputScoreFn, Task
+from camdebug.cam.model.subject import ForwardFn, Subject, model_use
 from camdebug.cam.options import PLAIN, MapOptions
-from camdebug.cam.reading import OutputScoreFn, Task
-from camdebug.cam.registry import Method, MethodChoice, check_methods, check_options, needs_gradient, needs_layer
-from camdebug.cam.search import LayerChoice, remembered_target_layers
-from camdebug.cam.subject import ForwardFn, Subject, model_use
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.search import LayerChoice, remembered_target_layers
 from camdebug.records import Heatmaps
 
 ClassIdx = int | Sequence[int] | Tensor | None

@@ -11,11 +11,11 @@ from torch import Tensor
 from camdebug.cam.augmented import OTHER_COPIES, Augmented
 from camdebug.cam.fusing import fused
 from camdebug.cam.lens import Lens
-from camdebug.cam.methods import OnePass
+from camdebug.cam.methods.one_pass import OnePass
+from camdebug.cam.methods.registry import Method, needs_gradient
+from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.options import PLAIN, MapOptions
-from camdebug.cam.outputs import ClassScores
 from camdebug.cam.passes import Chunk, LayerView, Pictures, ScoreFn
-from camdebug.cam.registry import Method, needs_gradient
 from camdebug.records import Heatmaps
 
 _AT_A_TIME = 8
@@ -45,7 +45,7 @@ def explain(
         lens: what is looked through.
         images: ``(N, C, *size)``, or what makes slices of it.
         class_idx: the choices.
-        methods: from :func:`camdebug.cam.registry.check_methods`.
+        methods: from :func:`camdebug.cam.methods.registry.check_methods`.
         options: what is done to the maps. With ``aug_smooth`` scores and predictions are those of the plain pictures,
             and there are six passes.
 

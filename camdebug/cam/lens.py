@@ -9,10 +9,10 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.model.subject import Subject
 from camdebug.cam.passes import Chunk, Pictures, ScoreFn, in_chunks, run_pass
 from camdebug.cam.peers import ALONE, Peers
-from camdebug.cam.subject import Subject
+from camdebug.cam.target.layers import TargetLayer
 
 Take = Callable[[Chunk], tuple[Tensor, ...]]
 """What is kept of a chunk: tensors on the CPU, one row for each picture."""

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from camdebug.cam.layers import TargetLayer, TargetLayerError
-from camdebug.cam.layout import tensor_in, with_tensor
-from camdebug.cam.outputs import ClassScores
-from camdebug.cam.subject import Subject
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.subject import Subject
+from camdebug.cam.target.layers import TargetLayer, TargetLayerError
+from camdebug.cam.target.layout import tensor_in, with_tensor
 
 ScoreFn = Callable[[ClassScores, slice], Tensor]
 """``(scores of n pictures, rows of the picture set) -> (n,)``: the score to explain for each picture of a chunk."""

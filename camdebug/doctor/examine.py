@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import Recipe
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.methods import OnePass
+from camdebug.cam.methods.one_pass import OnePass
+from camdebug.cam.methods.registry import MethodChoice
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.precision import Precision
+from camdebug.cam.model.subject import ModelUse, Subject
 from camdebug.cam.options import PLAIN, MapOptions
-from camdebug.cam.outputs import ClassScores
-from camdebug.cam.precision import Precision
-from camdebug.cam.registry import MethodChoice
-from camdebug.cam.search import LayerChoice, find_target_layers
-from camdebug.cam.subject import ModelUse, Subject
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.search import LayerChoice, find_target_layers
 from camdebug.doctor.boxes import check_probes
 from camdebug.doctor.cost import measure_cost
 from camdebug.doctor.facts import CostFacts, FollowFacts, HeatFacts, LayerFacts, ModelFacts, OutputFacts, ProbeFacts

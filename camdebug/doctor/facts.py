@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camdebug.cam.outputs import Link
+from camdebug.cam.model.outputs import Link
 
 
 @dataclass(frozen=True)

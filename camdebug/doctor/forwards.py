@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from camdebug.cam.subject import Subject
+from camdebug.cam.model.subject import Subject
 from camdebug.doctor.findings import Findings
 from camdebug.numerals import number, percent
 

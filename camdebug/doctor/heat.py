@@ -6,7 +6,7 @@ from torch import Tensor
 
 from camdebug.cam.explain import Recipe
 from camdebug.cam.lens import Lens
-from camdebug.cam.outputs import ClassScores
+from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.passes import Chunk
 from camdebug.doctor.facts import HeatFacts
 from camdebug.doctor.findings import Findings

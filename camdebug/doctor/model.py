@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.outputs import ClassScores, Outputs
+from camdebug.cam.model.outputs import ClassScores, Outputs
+from camdebug.cam.model.subject import Subject
 from camdebug.cam.passes import captured
-from camdebug.cam.search import spatial_layers
-from camdebug.cam.subject import Subject
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.search import spatial_layers
 from camdebug.doctor.facts import LayerFacts, ModelFacts, OutputFacts
 
 _OTHERS = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from camdebug.cam.explain import Recipe
+from camdebug.cam.methods.registry import MethodChoice, check_methods, check_options
 from camdebug.cam.options import MapOptions
-from camdebug.cam.registry import MethodChoice, check_methods, check_options
 
 
 def check_recipe(method: MethodChoice, options: MapOptions) -> Recipe:

@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.layers import TargetLayer
 from camdebug.cam.lens import Lens
+from camdebug.cam.methods.registry import MethodChoice
+from camdebug.cam.model.precision import Precision
+from camdebug.cam.model.subject import ModelUse, Subject
 from camdebug.cam.options import PLAIN, MapOptions
 from camdebug.cam.peers import ALONE, Peers
-from camdebug.cam.precision import Precision
-from camdebug.cam.registry import MethodChoice
-from camdebug.cam.search import LayerChoice, find_target_layers
 from camdebug.cam.shortage import one_kind_of_shortage
-from camdebug.cam.subject import ModelUse, Subject
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.search import LayerChoice, find_target_layers
 from camdebug.measures.leads import wrong_reasons
 from camdebug.measures.localisation import localisation_scores
 from camdebug.measures.split import right_against_wrong

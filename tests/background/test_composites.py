@@ -7,10 +7,10 @@ from camdebug import ProbeSet
 from camdebug.background.composites import Composites
 from camdebug.background.evidence import gather_evidence
 from camdebug.background.pairing import Pairing
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.layout import Layout
 from camdebug.cam.lens import Lens
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layout import Layout
 
 
 def _probes(ignore=None) -> ProbeSet:

@@ -11,11 +11,11 @@ from camdebug.background.contrast import contrasts
 from camdebug.background.evidence import gather_evidence
 from camdebug.background.pairing import Pairing, pair
 from camdebug.background.sign_flip import exact_p_value, sign_flip_p_value, smallest_attainable_p, tilted_p_value
-from camdebug.cam.borrow import borrowed
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.outputs import ClassScores
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 
 def _exact_p(values: np.ndarray) -> float:

@@ -11,8 +11,8 @@ from common import arguments, keep
 from torch.nn import functional as F
 
 from camdebug import ProbeSet
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.precision import ModelPrecision
 from camdebug.demo.data import CLASS_NAMES, AnnotatedDigits, Scenes, draw_scenes, draw_tags
 from camdebug.demo.model import small_cnn
 from camdebug.observe import Observer

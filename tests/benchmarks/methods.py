@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torchcam import methods as torch_cam
 
 from camdebug import compute_cams
-from camdebug.cam.methods import ONE_PASS
-from camdebug.cam.registry import method_names
+from camdebug.cam.methods.one_pass import ONE_PASS
+from camdebug.cam.methods.registry import method_names
 
 GRAD_CAM = {
     "gradcam": peers.GradCAM,

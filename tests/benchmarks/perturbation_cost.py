@@ -11,13 +11,13 @@ import torch
 from common import arguments, keep, seconds, spread
 from torch import Tensor, nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.perturbation import ablationcam, randomcam, scorecam
-from camdebug.cam.registry import Method
-from camdebug.cam.search import find_target_layer
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.perturbation import ablationcam, randomcam, scorecam
+from camdebug.cam.methods.registry import Method
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layer
 
 
 def network() -> nn.Module:

@@ -13,8 +13,8 @@ from common import arguments, keep, paired_ratios, spread
 from torch import nn
 
 from camdebug import ProbeSet
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.precision import ModelPrecision
 from camdebug.observe import Observer, observer
 from camdebug.records import EpochRecord
 from camdebug.store import Manifest, RecordWriter, load_record

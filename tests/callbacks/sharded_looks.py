@@ -36,7 +36,7 @@ from camdebug.callbacks import looker, whole_weights
 from camdebug.callbacks.rank_zero_buffers import rank_zero_buffers
 from camdebug.callbacks.ranks import Ranks
 from camdebug.callbacks.trainer_facts import TrainerPrecision, callback_bases
-from camdebug.cam.borrow import borrowed
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.peers import ALONE
 from camdebug.observe import Observer
 from camdebug.rng import preserved_rng

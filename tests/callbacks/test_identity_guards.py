@@ -14,8 +14,9 @@ from torch import nn
 
 from camdebug import compute_cams, rng
 from camdebug.callbacks import looker, rank_zero_buffers, trainer_facts
-from camdebug.cam import belongings, borrow, keepers, passes
-from camdebug.cam.layers import TargetLayerError
+from camdebug.cam import passes
+from camdebug.cam.lending import belongings, borrow, keepers
+from camdebug.cam.target.layers import TargetLayerError
 
 GUARDS = {
     "generators of the process": "test_without_the_generators_guard_the_bits_differ",

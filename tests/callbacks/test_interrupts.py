@@ -9,7 +9,8 @@ from faulty import CHUNK, Fails, RaisesThere, ended, raising, watch
 from small_training import Module, differences, ours, train_loader, trainer, val_loader
 
 from camdebug.callbacks import metric_log, reporter
-from camdebug.cam import borrow, explain
+from camdebug.cam import explain
+from camdebug.cam.lending import borrow
 from camdebug.dashboard import board
 from camdebug.observe import observer
 

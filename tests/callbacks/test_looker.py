@@ -9,7 +9,7 @@ from small_training import Module
 from camdebug.callbacks import looker
 from camdebug.callbacks.looker import Looker
 from camdebug.callbacks.messages import Messenger
-from camdebug.cam import belongings
+from camdebug.cam.lending import belongings
 from camdebug.cam.peers import ALONE
 
 

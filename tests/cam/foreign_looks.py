@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch.nn.modules import module as torch_modules
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.registry import MapOptions
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.registry import MapOptions
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 SIGNED = MapOptions(sign="signed")
 

@@ -3,12 +3,12 @@
 from tiny_nets import ConvNet
 from torch import nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.registry import check_methods
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.registry import check_methods
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 
 def maps_of(model, images, class_idx, reader, layer, methods=("hirescam",), chunk_size=8):

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from camdebug.cam import belongings
-from camdebug.cam.belongings import keeper_of, reachable
-from camdebug.cam.borrow import borrowed
+from camdebug.cam.lending import belongings
+from camdebug.cam.lending.belongings import keeper_of, reachable
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.probe.probe_set import ProbeSet
 
 

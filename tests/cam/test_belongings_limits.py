@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from camdebug.cam import belongings, borrow, keepers
-from camdebug.cam.belongings import reachable
-from camdebug.cam.borrow import borrowed
+from camdebug.cam.lending import belongings, borrow, keepers
+from camdebug.cam.lending.belongings import reachable
+from camdebug.cam.lending.borrow import borrowed
 
 
 class Holder(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from tiny_nets import ConvNet, forwards_of, pictures
 from torch import nn
 
-from camdebug.cam import borrow
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
+from camdebug.cam.lending import borrow
+from camdebug.cam.lending.borrow import borrowed
 
 
 class Restless(nn.Module):

@@ -10,17 +10,17 @@ from tiny_nets import CELLS, ConvNet, forwards_of, graph_of, pictures
 from torch import nn
 from torchcam.methods import CAM
 
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.classic import ClassicCam
 from camdebug.cam.engine import compute_cams
 from camdebug.cam.explain import explain
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.layout import Layout
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.outputs import ClassScores, class_scores
-from camdebug.cam.registry import MapOptions
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.classic import ClassicCam
+from camdebug.cam.methods.registry import MapOptions
+from camdebug.cam.model.outputs import ClassScores, class_scores
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layout import Layout
+from camdebug.cam.target.search import find_target_layers
 
 SIGNED = MapOptions(sign="signed")
 

@@ -13,15 +13,15 @@ from tiny_nets import pictures
 from torch import nn
 from torchvision.ops import box_iou
 
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.detection import MatchedBoxScore, matched_box_score
-from camdebug.cam.entries import UnreadableOutputError
 from camdebug.cam.explain import explain
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.reading import OutputReader
-from camdebug.cam.registry import check_methods
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.registry import check_methods
+from camdebug.cam.model.detection import MatchedBoxScore, matched_box_score
+from camdebug.cam.model.entries import UnreadableOutputError
+from camdebug.cam.model.reading import OutputReader
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 BOX = [10.0, 10.0, 20.0, 20.0]
 HALF = [10.0, 10.0, 20.0, 15.0]  # IoU with BOX 1/2

@@ -6,14 +6,14 @@ import torch
 from tiny_nets import METHOD_NAMES, ConvNet, forwards_of, pictures
 from torch import nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
 from camdebug.cam.explain import explain
-from camdebug.cam.layers import TargetLayerError
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.registry import check_methods
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.registry import check_methods
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayerError
+from camdebug.cam.target.search import find_target_layers
 
 # --- one pass
 

@@ -13,14 +13,14 @@ from torch import nn
 from torchvision.models import swin_transformer as tv_swin
 from torchvision.models.video import mvit, swin_transformer
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
-from camdebug.cam.layout import Layout, tensor_in
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.outputs import class_scores
-from camdebug.cam.registry import MapOptions, check_methods
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.registry import MapOptions, check_methods
+from camdebug.cam.model.outputs import class_scores
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layout import Layout, tensor_in
+from camdebug.cam.target.search import find_target_layers
 
 SMALL_VIT = {"image_size": 64, "patch_size": 16, "num_layers": 3, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64}
 

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook
 
-from camdebug.cam.foreign import Foreign, as_maps, foreign, name_of
-from camdebug.cam.methods import ONE_PASS
+from camdebug.cam.methods.foreign import Foreign, as_maps, foreign, name_of
+from camdebug.cam.methods.one_pass import ONE_PASS
 
 CLASSES = [0, 1, 2]
 

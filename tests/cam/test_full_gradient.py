@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
-from camdebug.cam.full_gradient import FullGrad, full_gradient
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
+from camdebug.cam.methods.full_gradient import FullGrad, full_gradient
+from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.passes import run_pass
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 
 def maps_of(model, images, class_idx=None, *, method=None, chunk_size=32):

@@ -17,14 +17,14 @@ from tiny_nets import ConvNet, graph_of, pictures, slow_map
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from camdebug.cam import grad_cam_bridge
-from camdebug.cam.foreign import foreign
-from camdebug.cam.grad_cam_bridge import _classes, bridge
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.layout import Layout
-from camdebug.cam.methods import ONE_PASS
-from camdebug.cam.outputs import ClassScores
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods import grad_cam_bridge
+from camdebug.cam.methods.foreign import foreign
+from camdebug.cam.methods.grad_cam_bridge import _classes, bridge
+from camdebug.cam.methods.one_pass import ONE_PASS
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layout import Layout
 
 KINDS = sorted(_classes())
 CLASSES = [2, 0]

@@ -22,12 +22,12 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from tiny_nets import ConvNet, graph_of, pictures, slow_map
 from torch import nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
-from camdebug.cam.methods import ONE_PASS
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.methods.one_pass import ONE_PASS
+from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.passes import run_pass
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 REFERENCES = {
     "gradcam": GradCAM,

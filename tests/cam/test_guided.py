@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
-from camdebug.cam.guided import GuidedBackprop, GuidedGradCam, guided_gradcam, guided_gradient
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
+from camdebug.cam.methods.guided import GuidedBackprop, GuidedGradCam, guided_gradcam, guided_gradient
+from camdebug.cam.methods.registry import MapOptions
+from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.passes import run_pass
-from camdebug.cam.registry import MapOptions
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 BOTH = (GuidedBackprop(), GuidedGradCam())
 CAPTUM_WARNS = pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")

@@ -4,11 +4,11 @@ import torchvision
 from tiny_nets import ConvNet, forwards_of, pictures
 from torch import nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
-from camdebug.cam.layers import TargetLayerError
-from camdebug.cam.search import find_target_layer, find_target_layers, remembered_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayerError
+from camdebug.cam.target.search import find_target_layer, find_target_layers, remembered_target_layers
 
 
 def network(name):

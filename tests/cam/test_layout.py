@@ -5,11 +5,11 @@ import torch
 from tiny_nets import pictures
 from torch import nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
-from camdebug.cam.layout import Layout, tensor_in, with_tensor
-from camdebug.cam.search import find_target_layer
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layout import Layout, tensor_in, with_tensor
+from camdebug.cam.target.search import find_target_layer
 
 CELLS = torch.arange(24.0).reshape(2, 3, 2, 2)
 AROUND = {

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_nets import ConvNet, forwards_of, pictures
 
-from camdebug.cam.borrow import borrowed
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
+from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.peers import ALONE
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 
 class _SeenError(Exception):

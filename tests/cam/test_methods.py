@@ -5,7 +5,7 @@ from tiny_nets import CELLS, METHOD_NAMES, ConvNet, graph_of, hand_net, pictures
 from torch import nn
 
 from camdebug.cam.engine import compute_cams
-from camdebug.cam.methods import ONE_PASS, signed_hirescam
+from camdebug.cam.methods.one_pass import ONE_PASS, signed_hirescam
 
 third = 1 / 3
 NEW_NAMES = ("gradcam-elementwise", "eigengradcam", "seg-eigencam", "eigencam", "kpca-cam", "fem")

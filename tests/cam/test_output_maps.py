@@ -7,9 +7,9 @@ from hand_made_lens import Answers, maps_of
 from tiny_nets import ConvNet, graph_of, hand_net, pictures, slow_map
 from torch import nn
 
-from camdebug.cam.layers import TargetLayerError
-from camdebug.cam.outputs import class_scores
-from camdebug.cam.reading import OutputReader
+from camdebug.cam.model.outputs import class_scores
+from camdebug.cam.model.reading import OutputReader
+from camdebug.cam.target.layers import TargetLayerError
 
 READ = OutputReader()
 

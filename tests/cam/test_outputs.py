@@ -11,9 +11,9 @@ from tiny_nets import pictures
 from torchvision.models.googlenet import GoogLeNetOutputs
 from torchvision.models.inception import InceptionOutputs
 
-from camdebug.cam.entries import UnreadableOutputError, described
-from camdebug.cam.outputs import ClassScores, class_scores
-from camdebug.cam.reading import OutputReader
+from camdebug.cam.model.entries import UnreadableOutputError, described
+from camdebug.cam.model.outputs import ClassScores, class_scores
+from camdebug.cam.model.reading import OutputReader
 
 READ = OutputReader()
 LOGITS = torch.tensor([[1.0, 3.0, 2.0], [0.0, -1.0, -2.0]])

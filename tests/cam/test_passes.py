@@ -5,11 +5,11 @@ import torch
 from tiny_nets import METHOD_NAMES, ConvNet, forwards_of, graph_of, pictures
 from torch import nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.passes import in_chunks, run_pass
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 
 def passed(model, images, score, *, layer=None, chunk_size=32):

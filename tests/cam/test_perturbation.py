@@ -9,15 +9,15 @@ from tiny_nets import CELLS, ConvNet, forwards_of, hand_net, pictures
 from torch import nn
 from torch.nn import functional as F
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.layout import Layout
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.perturbation import AblationCAM, RandomCAM, ScoreCAM, ablationcam, randomcam, scorecam
-from camdebug.cam.registry import MapOptions
-from camdebug.cam.search import find_target_layer
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.perturbation import AblationCAM, RandomCAM, ScoreCAM, ablationcam, randomcam, scorecam
+from camdebug.cam.methods.registry import MapOptions
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layout import Layout
+from camdebug.cam.target.search import find_target_layer
 
 SIGNED = MapOptions(sign="signed")
 
@@ -182,8 +182,8 @@ def test_a_channel_that_the_head_ignores_falls_by_exactly_nothing():
 def test_batches_of_channels_change_nothing(monkeypatch):
     net, images, classes = ConvNet(flat_side=4).eval(), pictures(3), [0, 2, 1]
     whole = [maps_of(net, "relu", images, classes, worker) for worker in (ablationcam, scorecam)]
-    monkeypatch.setattr("camdebug.cam.tail.MOST_ELEMENTS", 400)
-    monkeypatch.setattr("camdebug.cam.perturbation.MOST_PIXELS", 2000)
+    monkeypatch.setattr("camdebug.cam.methods.tail.MOST_ELEMENTS", 400)
+    monkeypatch.setattr("camdebug.cam.methods.perturbation.MOST_PIXELS", 2000)
     counted = forwards_of(net)
     for worker, expected in zip((ablationcam, scorecam), whole, strict=True):
         torch.testing.assert_close(maps_of(net, "relu", images, classes, worker), expected, atol=1e-5, rtol=1e-5)

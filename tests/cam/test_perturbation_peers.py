@@ -15,13 +15,13 @@ from tiny_nets import ConvNet, pictures
 from torch import nn
 from torchcam.methods import ScoreCAM as TorchScoreCAM
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.perturbation import ablationcam, scorecam
-from camdebug.cam.registry import MapOptions
-from camdebug.cam.search import find_target_layer
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.perturbation import ablationcam, scorecam
+from camdebug.cam.methods.registry import MapOptions
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layer
 
 SIZE, CLASSES = (64, 48), [3, 0]
 FAMILIES = {

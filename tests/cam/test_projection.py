@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection, get_2d_projection_kernel
 from tiny_nets import slow_component, slow_kernel_component
 
-from camdebug.cam.projection import (
+from camdebug.cam.methods.projection import (
     component_towards_magnitude,
     component_towards_peak,
     component_towards_sum,

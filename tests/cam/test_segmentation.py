@@ -14,8 +14,8 @@ from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
 from tiny_nets import pictures
 from torch import nn
 
-from camdebug.cam.reading import OutputReader
-from camdebug.cam.segmentation import RegionScore, region_score
+from camdebug.cam.model.reading import OutputReader
+from camdebug.cam.model.segmentation import RegionScore, region_score
 
 READ = OutputReader()
 

@@ -5,13 +5,13 @@ from tiny_nets import CELLS, ConvNet, forwards_of, graph_of, hand_net, pictures
 from torch import nn
 from torchcam.methods import SmoothGradCAMpp
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.noise import SmoothGradCamPlusPlus
-from camdebug.cam.registry import MapOptions, check_methods
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.noise import SmoothGradCamPlusPlus
+from camdebug.cam.methods.registry import MapOptions, check_methods
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 
 def maps_of(method, model, images, class_idx=None, *, chunk_size=32, target_layer=None, inputs=()):

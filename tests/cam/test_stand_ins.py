@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrizations, weight_norm
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import Recipe
-from camdebug.cam.foreign import foreign
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.lending.stand_ins import harmless, stand_ins
 from camdebug.cam.lens import Lens
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.stand_ins import harmless, stand_ins
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.foreign import foreign
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 
 
 class Stage(nn.Module):

@@ -9,17 +9,17 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from camdebug.cam import tail as tail_module
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import explain
-from camdebug.cam.layers import TargetLayer, TargetLayerError
-from camdebug.cam.layout import Layout, tensor_in, with_tensor
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.outputs import ClassScores
-from camdebug.cam.perturbation import ablationcam
-from camdebug.cam.registry import MapOptions
-from camdebug.cam.subject import ModelUse
-from camdebug.cam.tail import tail_of
+from camdebug.cam.methods import tail as tail_module
+from camdebug.cam.methods.perturbation import ablationcam
+from camdebug.cam.methods.registry import MapOptions
+from camdebug.cam.methods.tail import tail_of
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayer, TargetLayerError
+from camdebug.cam.target.layout import Layout, tensor_in, with_tensor
 
 
 def conv(a, b, stride=1):

@@ -3,15 +3,15 @@ import torch
 from tiny_nets import forwards_of, pictures
 from torch import nn
 
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.engine import compute_cams
 from camdebug.cam.explain import explain
-from camdebug.cam.layers import TargetLayerError
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.registry import MapOptions, check_methods
-from camdebug.cam.search import find_target_layer
-from camdebug.cam.subject import ModelUse
-from camdebug.cam.tokens import TokenGrid, measure
+from camdebug.cam.methods.registry import MapOptions, check_methods
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayerError
+from camdebug.cam.target.search import find_target_layer
+from camdebug.cam.target.tokens import TokenGrid, measure
 
 SIGNED = MapOptions(sign="signed")
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

@@ -7,8 +7,8 @@ import torch
 from patients import Net, images, probes
 from tiny_nets import forwards_of
 
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.precision import ModelPrecision
 from camdebug.doctor import cost, examine
 from camdebug.doctor.cost import look_cost
 from camdebug.observe import Observer

@@ -5,10 +5,10 @@ import torch
 from patients import Net, images
 from torch import nn
 
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.layout import Layout
 from camdebug.cam.lens import Lens
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layout import Layout
 from camdebug.doctor import examine
 from camdebug.doctor.findings import Findings
 from camdebug.doctor.following import brightened, check_following, corner_share

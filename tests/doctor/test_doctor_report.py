@@ -8,9 +8,9 @@ import torch
 from patients import Net, images, probes
 from torch import nn
 
-from camdebug.cam.outputs import ClassScores
-from camdebug.cam.registry import WORKERS
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.registry import WORKERS
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.subject import ModelUse
 from camdebug.doctor import DoctorReport, examine
 from camdebug.doctor.facts import CostFacts, LayerFacts, LookCost, ModelFacts, OutputFacts
 

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 
 from camdebug import ProbeSet
-from camdebug.cam.borrow import borrowed
 from camdebug.cam.explain import Recipe
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.registry import check_methods
-from camdebug.cam.search import find_target_layers
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.methods.registry import check_methods
+from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.search import find_target_layers
 from camdebug.demo.data import CLASS_NAMES, boxes_of, draw_scenes, draw_tags, paint
 from camdebug.demo.model import small_cnn
 from camdebug.measures.similarity import similarity

@@ -8,8 +8,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.precision import ModelPrecision
 from camdebug.observe import Observer
 from camdebug.observe import observer as observer_room
 from camdebug.probe.probe_set import ProbeSet

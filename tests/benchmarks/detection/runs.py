@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from camdebug import ProbeSet
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.precision import ModelPrecision
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.model.precision import ModelPrecision
 from camdebug.observe import Observer
 from camdebug.records import EpochRecord
 from tests.benchmarks.detection.cues import ABSENT

@@ -26,14 +26,14 @@ from camdebug.background.composites import Composites
 from camdebug.background.grouping import by_class, spread
 from camdebug.background.pairing import Pairing, pair
 from camdebug.background.sign_flip import sign_flip_p_value
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.layers import TargetLayer
+from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.methods import signed_hirescam
-from camdebug.cam.outputs import ClassScores
+from camdebug.cam.methods.one_pass import signed_hirescam
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.passes import Chunk, Pictures
-from camdebug.cam.search import find_target_layer
-from camdebug.cam.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.search import find_target_layer
 from camdebug.observe.backgrounds import OBJECTS_BEFORE_DONORS, Backgrounds
 from tests.benchmarks.detection import runs, units, work
 from tests.benchmarks.detection.cues import SIZE, places

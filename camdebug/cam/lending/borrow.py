@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from camdebug.cam.belongings import CONTAINERS, is_worker, keeper_of, reachable
-from camdebug.cam.keepers import Container, Keeper, restore_dict
+from camdebug.cam.lending.belongings import CONTAINERS, is_worker, keeper_of, reachable
+from camdebug.cam.lending.keepers import Container, Keeper, restore_dict
 from camdebug.rng import preserved_rng
 
 LeftOut = Callable[[str, str], None]

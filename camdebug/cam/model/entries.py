@@ -35,7 +35,7 @@ class Entry:
 
 
 def scores_in(output: object) -> Entry:
-    """The entry of an output that holds class scores, by the rules of :class:`camdebug.cam.reading.OutputReader`.
+    """The entry of an output that holds class scores, by the rules of :class:`camdebug.cam.model.reading.OutputReader`.
 
     Raises:
         UnreadableOutputError: when there is none, or when several could be it.

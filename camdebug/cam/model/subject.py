@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camdebug.cam.outputs import ClassScores, Outputs
-from camdebug.cam.precision import ModelPrecision, Precision
-from camdebug.cam.reading import OutputReader, OutputScoreFn, Task
+from camdebug.cam.model.outputs import ClassScores, Outputs
+from camdebug.cam.model.precision import ModelPrecision, Precision
+from camdebug.cam.model.reading import OutputReader, OutputScoreFn, Task
 
 ForwardFn = Callable[..., Any]
 """``(model, images, *inputs) -> output``."""

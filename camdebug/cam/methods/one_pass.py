@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from camdebug.cam.projection import (
+from camdebug.cam.methods.projection import (
     component_towards_magnitude,
     component_towards_peak,
     component_towards_sum,

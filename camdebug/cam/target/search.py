@@ -11,8 +11,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam import tokens
-from camdebug.cam.layers import (
+from camdebug.cam.model.subject import Subject
+from camdebug.cam.passes import NoGradientError
+from camdebug.cam.target import tokens
+from camdebug.cam.target.layers import (
     Reader,
     TargetLayer,
     TargetLayerError,
@@ -23,11 +25,9 @@ from camdebug.cam.layers import (
     shape_words,
     why,
 )
-from camdebug.cam.layout import Layout
-from camdebug.cam.passes import NoGradientError
-from camdebug.cam.paths import Graph, beside_each_other, gradient_at, graph_of, is_felt, is_read_through, paths
-from camdebug.cam.subject import Subject
-from camdebug.cam.tracing import Output, clean_name, traced
+from camdebug.cam.target.layout import Layout
+from camdebug.cam.target.paths import Graph, beside_each_other, gradient_at, graph_of, is_felt, is_read_through, paths
+from camdebug.cam.target.tracing import Output, clean_name, traced
 
 LayerChoice = str | nn.Module | Sequence[str | nn.Module] | None
 """Dotted names, modules, several of them (their maps are fused), or ``None``: to be found."""

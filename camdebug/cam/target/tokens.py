@@ -11,8 +11,8 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.subject import Subject
-from camdebug.cam.tracing import clean_name, watched
+from camdebug.cam.model.subject import Subject
+from camdebug.cam.target.tracing import clean_name, watched
 from camdebug.rng import preserved_rng
 
 # Early outputs are the most local; a few of each shape are enough, and keep little memory.

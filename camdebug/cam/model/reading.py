@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from camdebug.cam.detection import best_scores, best_table
-from camdebug.cam.entries import Entry, UnreadableOutputError, are_detections, described, scores_in, tensors_in
-from camdebug.cam.outputs import ClassScores, Link
-from camdebug.cam.segmentation import two_columns, won_scores
+from camdebug.cam.model.detection import best_scores, best_table
+from camdebug.cam.model.entries import Entry, UnreadableOutputError, are_detections, described, scores_in, tensors_in
+from camdebug.cam.model.outputs import ClassScores, Link
+from camdebug.cam.model.segmentation import two_columns, won_scores
 
 Task = Literal["multiclass", "multilabel"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camdebug.cam.entries import Detections, described, scores_in
+from camdebug.cam.model.entries import Detections, described, scores_in
 
 
 def best_scores(detections: Sequence[Detections], class_idx: Tensor) -> Tensor:

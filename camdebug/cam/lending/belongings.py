@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.keepers import GENERATORS, Array, Container, Generator, Keeper, Members, attributes_of
+from camdebug.cam.lending.keepers import GENERATORS, Array, Container, Generator, Keeper, Members, attributes_of
 
 MOST_VALUES = 10_000
 """So many containers, tensors and objects are entered, the nearest first; what holds numbers and texts, or tuples of

@@ -7,16 +7,16 @@ from typing import Protocol
 
 from torch import Tensor
 
-from camdebug.cam.classic import ClassicCam
-from camdebug.cam.foreign import CamFn, foreign
-from camdebug.cam.full_gradient import FullGrad
-from camdebug.cam.grad_cam_bridge import PREFIX, bridge
-from camdebug.cam.guided import GuidedBackprop, GuidedGradCam
-from camdebug.cam.methods import ONE_PASS, OnePass
-from camdebug.cam.noise import SmoothGradCamPlusPlus
+from camdebug.cam.methods.classic import ClassicCam
+from camdebug.cam.methods.foreign import CamFn, foreign
+from camdebug.cam.methods.full_gradient import FullGrad
+from camdebug.cam.methods.grad_cam_bridge import PREFIX, bridge
+from camdebug.cam.methods.guided import GuidedBackprop, GuidedGradCam
+from camdebug.cam.methods.noise import SmoothGradCamPlusPlus
+from camdebug.cam.methods.one_pass import ONE_PASS, OnePass
+from camdebug.cam.methods.perturbation import AblationCAM, RandomCAM, ScoreCAM
 from camdebug.cam.options import MapOptions
 from camdebug.cam.passes import Chunk
-from camdebug.cam.perturbation import AblationCAM, RandomCAM, ScoreCAM
 
 
 class Worker(Protocol):

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camdebug.cam.lending.stand_ins import harmless
 from camdebug.cam.passes import Chunk
-from camdebug.cam.stand_ins import harmless
 
 CamFn = Callable[[nn.Module, Tensor, Tensor], Any]
 """``(model, images (n, C, *size), class_idx (n,) int64) -> (n, *grid)``: the user's own method."""

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.layers import TargetLayer, TargetLayerError
-from camdebug.cam.layout import tensor_in
-from camdebug.cam.outputs import ClassScores
-from camdebug.cam.subject import Subject
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.subject import Subject
+from camdebug.cam.target.layers import TargetLayer, TargetLayerError
+from camdebug.cam.target.layout import tensor_in
 
 Way = Literal["one", "each", "none"]
 Answers = dict[nn.Module, deque[Any]]

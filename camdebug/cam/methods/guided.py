@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from camdebug.cam.layers import TargetLayer, TargetLayerError
-from camdebug.cam.layout import tensor_in, with_tensor
-from camdebug.cam.methods import gradcam
+from camdebug.cam.methods.one_pass import gradcam
+from camdebug.cam.methods.whole_network import Calls, Traced, enlarged, on_gradient, traced
 from camdebug.cam.passes import Chunk, NoGradientError
-from camdebug.cam.whole_network import Calls, Traced, enlarged, on_gradient, traced
+from camdebug.cam.target.layers import TargetLayer, TargetLayerError
+from camdebug.cam.target.layout import tensor_in, with_tensor
 
 # torch.clamp(min=0) is not among them: bounds of boxes and losses are no activations.
 _RELUS = frozenset(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from camdebug.cam.methods.tail import Tail, tail_of
 from camdebug.cam.passes import Chunk, LayerView, in_chunks
-from camdebug.cam.tail import Tail, tail_of
 
 MOST_PIXELS = 2**21
 """Of the masked pictures in one forward, channels counted: 13 pictures ``(3, 224, 224)``."""
@@ -35,7 +35,7 @@ class AblationCAM:
     layered: bool = True
 
     def __call__(self, chunk: Chunk, layer_index: int, class_idx: Tensor) -> Tensor:
-        """Signed maps ``(n, *grid)`` float32. See :class:`camdebug.cam.registry.Worker`."""
+        """Signed maps ``(n, *grid)`` float32. See :class:`camdebug.cam.methods.registry.Worker`."""
         wanted = class_idx.to(chunk.pictures.device)
         weights = [
             _falls(chunk, chunk.views[layer_index], part, wanted[part])
@@ -73,7 +73,7 @@ class ScoreCAM:
         return "scorecam" if self.top_k is None else f"scorecam-top{self.top_k}"
 
     def __call__(self, chunk: Chunk, layer_index: int, class_idx: Tensor) -> Tensor:
-        """Signed maps ``(n, *grid)`` float32. See :class:`camdebug.cam.registry.Worker`.
+        """Signed maps ``(n, *grid)`` float32. See :class:`camdebug.cam.methods.registry.Worker`.
 
         Raises:
             ValueError: when the layer's grid has not as many axes as the picture.
@@ -109,7 +109,7 @@ class RandomCAM:
             raise ValueError(f"seed: expected a whole number from 0, got {self.seed!r}")
 
     def __call__(self, chunk: Chunk, layer_index: int, class_idx: Tensor) -> Tensor:
-        """Signed maps ``(n, *grid)`` float32. See :class:`camdebug.cam.registry.Worker`."""
+        """Signed maps ``(n, *grid)`` float32. See :class:`camdebug.cam.methods.registry.Worker`."""
         activation = chunk.views[layer_index].activation
         rows, channels = range(chunk.rows.start, chunk.rows.start + len(activation)), activation.shape[1]
         weights = np.stack([np.random.default_rng((self.seed, row)).uniform(-1, 1, channels) for row in rows])

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
-from camdebug.cam.belongings import reachable
-from camdebug.cam.borrow import borrowed
-from camdebug.cam.keepers import Container
+from camdebug.cam.lending.belongings import reachable
+from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.lending.keepers import Container
 from camdebug.rng import seeded_rng
 
 

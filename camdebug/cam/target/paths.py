@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.layout import tensor_in, with_tensor
+from camdebug.cam.model.subject import Subject
 from camdebug.cam.passes import NoGradientError, captured
-from camdebug.cam.subject import Subject
-from camdebug.cam.tracing import Output, awake, behind, leads_back, traced
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layout import tensor_in, with_tensor
+from camdebug.cam.target.tracing import Output, awake, behind, leads_back, traced
 from camdebug.rng import preserved_rng
 
 # Rounding, in bfloat16 too, against what is there.

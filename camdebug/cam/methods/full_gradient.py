@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from camdebug.cam.methods.whole_network import Calls, enlarged, on_gradient, traced, widened
 from camdebug.cam.passes import Chunk
-from camdebug.cam.whole_network import Calls, enlarged, on_gradient, traced, widened
 
 Visit = Callable[[Tensor, bool], None]
 """Is given a part of the score: what each entry adds to it, and whether its channels stand before a grid of cells."""

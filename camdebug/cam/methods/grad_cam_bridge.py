@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from camdebug.cam.foreign import as_maps
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.layout import tensor_in, with_tensor
+from camdebug.cam.lending.stand_ins import harmless
+from camdebug.cam.methods.foreign import as_maps
 from camdebug.cam.passes import Chunk
-from camdebug.cam.stand_ins import harmless
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layout import tensor_in, with_tensor
 from camdebug.rng import seeded_rng
 
 PREFIX = "gradcam:"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from camdebug.cam.layout import tensor_in
+from camdebug.cam.target.layout import tensor_in
 
 # Their output is laid out for the head, not for looking: VGG's 7x7 pool repeats cells of a smaller stage.
 _NOT_A_STAGE = (

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from camdebug.cam.methods.whole_network import widened
 from camdebug.cam.passes import Chunk, GradMode, in_chunks, look_at
-from camdebug.cam.whole_network import widened
 
 # As in Grad-CAM++, which this is without noise.
 _EPSILON = 1e-6

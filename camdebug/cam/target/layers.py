@@ -9,9 +9,9 @@ from difflib import get_close_matches
 
 from torch import nn
 
-from camdebug.cam.layout import Layout
-from camdebug.cam.tokens import Sequences, token_axis
-from camdebug.cam.tracing import Output, clean_name
+from camdebug.cam.target.layout import Layout
+from camdebug.cam.target.tokens import Sequences, token_axis
+from camdebug.cam.target.tracing import Output, clean_name
 
 # Their output is channels first, whatever its numbers look like.
 _CHANNELS_FIRST = (

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from camdebug.cam.layers import TargetLayer
-from camdebug.cam.layout import with_tensor
-from camdebug.cam.memory import Memory, Way, answering, recorded, rows_of
-from camdebug.cam.outputs import ClassScores
+from camdebug.cam.methods.memory import Memory, Way, answering, recorded, rows_of
+from camdebug.cam.model.outputs import ClassScores
+from camdebug.cam.model.subject import Subject
 from camdebug.cam.shortage import is_out_of_memory
-from camdebug.cam.subject import Subject
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layout import with_tensor
 
 MOST_ELEMENTS = 2**22
 """Of the largest tensor in one forward: 16 MiB of float32. More is not faster on a CPU."""

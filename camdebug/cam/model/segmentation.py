@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camdebug.cam.entries import described, scores_in
+from camdebug.cam.model.entries import described, scores_in
 
 
 def two_columns(single: Tensor) -> Tensor:
