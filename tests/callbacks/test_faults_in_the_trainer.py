@@ -25,6 +25,7 @@ from small_training import (
 )
 
 from camdebug.callbacks import cam_monitor, metric_log, reporter, stopper, trainer_facts
+from camdebug.cam import explain
 from camdebug.observe import observer
 
 
@@ -127,7 +128,7 @@ def test_a_training_under_warnings_as_errors_ends_well(capsys):
 # Our own code
 
 IN_A_LOOK = {
-    "the maps": (observer, "explain"),
+    "the maps": (explain, "explain"),
     "the measures": (observer, "localisation_scores"),
     "the means of classes": (observer, "class_scores"),
     "the verdict": (observer.Judge, "judge"),

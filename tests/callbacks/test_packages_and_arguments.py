@@ -102,7 +102,7 @@ def test_a_package_that_is_missing_or_broken_is_left_out(monkeypatch):
         ({"name": "Bär"}, ValueError, "name: expected ASCII letters"),
         ({"name": 3}, ValueError, "name: "),
         ({"method": "gradcamm"}, ValueError, "method: "),
-        ({"method": 3}, ValueError, "method: "),
+        ({"method": 3}, TypeError, "method: "),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(options, error, words):
