@@ -14,8 +14,10 @@ from common import arguments, keep, paired_ratios, spread
 from torch import nn
 
 from camdebug import compute_cams
+from camdebug.cam.methods.one_pass import ONE_PASS
 
 METHODS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"]
+GRADIENT = [name for name, method in ONE_PASS.items() if method.uses_gradient]
 NETWORKS = ("resnet18", "resnet50")
 
 
@@ -39,6 +41,7 @@ def contenders(model: nn.Module, pictures: int) -> dict[str, Callable[[], object
         "plain forward": plain,
         "camdebug, 1 method": lambda: compute_cams(model, images, classes),
         "camdebug, 5 methods": lambda: compute_cams(model, images, classes, method=METHODS),
+        "camdebug, all gradient": lambda: compute_cams(model, images, classes, method=GRADIENT),
         **_peers(model, images, classes),
     }
 

@@ -67,11 +67,18 @@ def _tokens(output: Tensor) -> Tensor:
     return output[:, 1:].transpose(1, 2).unflatten(2, (14, 14))
 
 
+def _vision_transformer() -> nn.Module:
+    """ViT-Ti/16, with a head that is not all zeros."""
+    model = torchvision.models.VisionTransformer(224, 16, 12, 3, 192, 768)
+    nn.init.normal_(model.heads.head.weight, std=0.02)
+    return model
+
+
 NETWORKS = {
     "resnet18": Network(torchvision.models.resnet18, "layer4"),
     "convnext_tiny": Network(torchvision.models.convnext_tiny, "features"),
     "swin_t": Network(torchvision.models.swin_t, "norm", lambda output: output.movedim(-1, 1)),
-    "vit_b_16": Network(torchvision.models.vit_b_16, "encoder.layers.encoder_layer_10", _tokens),
+    "vit, 192 wide": Network(_vision_transformer, "encoder.layers.encoder_layer_11.ln_1", _tokens),
 }
 
 
@@ -137,9 +144,9 @@ def shown(found: dict[str, Any], who: str) -> str:
 
 
 def main() -> None:
-    options = arguments("every method, as ratios to a plain forward", rounds=5, peer_rounds=1, pictures=16)
+    options = arguments("every method, as ratios to a plain forward", rounds=5, peer_rounds=1, pictures=16, networks=4)
     figures: dict[str, Any] = {}
-    for name, network in NETWORKS.items():
+    for name, network in list(NETWORKS.items())[: options.networks]:
         figures[name] = {}
         print(f"\n{name} at {network.layer} (plain inference_mode forward of the same pictures = 1)")
         print(f"  {'':22} {'pictures':>8} {'camdebug':>9} {'grad-cam':>9} {'torch-cam':>9} {'grad-cam / camdebug':>20}")

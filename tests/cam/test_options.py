@@ -5,11 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_nets import CELLS, ConvNet, forwards_of, hand_net, pictures
+from tiny_nets import CELLS, WEIGHTS, ConvNet, forwards_of, hand_net, pictures
 from torch import nn
 
 from camdebug import MapOptions, compute_cams, compute_top_cams
 from camdebug.cam.fusing import fused, resized
+from camdebug.cam.methods.one_pass import ONE_PASS
+from camdebug.cam.methods.perturbation import ScoreCAM
 
 CELL = torch.tensor([CELLS])
 
@@ -224,3 +226,68 @@ def test_whole_numbers_among_the_inputs_stay_whole_numbers():
     scale = model.scale.weight.detach()[[0, 3], 0].float()
     plain = compute_cams(model.net, pictures(2), 0, options=MapOptions(sign="signed"))
     np.testing.assert_allclose(found.maps, plain.maps * scale[:, None, None], rtol=1e-5, atol=1e-7)
+
+
+# --- methods with options of their own
+
+
+def test_a_method_with_options_of_its_own_is_taken_as_it_is():
+    model, images = ConvNet(flat_side=4), pictures(2)
+    several = compute_cams(model, images, 1, method=["scorecam", ScoreCAM(top_k=2), ONE_PASS["fem"]])
+    assert list(several) == ["scorecam", "scorecam-top2", "fem"]
+    assert torch.equal(several["scorecam-top2"].maps, compute_cams(model, images, 1, method=ScoreCAM(top_k=2)).maps)
+    assert not torch.equal(several["scorecam-top2"].maps, several["scorecam"].maps)
+
+
+def one(model, images, class_idx):
+    return images.sum(1)
+
+
+def test_two_methods_of_one_name_are_refused_and_one_asked_for_twice_is_made_once():
+    def other(model, images, class_idx):
+        return images.mean(1)
+
+    other.__name__ = "one"
+    with pytest.raises(ValueError, match="method: two different ones are called 'one'"):
+        compute_cams(ConvNet(), pictures(), 1, method=[one, other])
+    assert list(compute_cams(ConvNet(), pictures(), 1, method=[one, one])) == ["one"]
+
+
+def test_smoothing_by_components_is_for_methods_that_add_up_channels():
+    with pytest.raises(ValueError, match="eigen_smooth: scorecam adds up no weighted channels"):
+        compute_cams(ConvNet(), pictures(), 1, method="scorecam", options=MapOptions(eigen_smooth=True))
+    plain = compute_cams(ConvNet(flat_side=4), pictures(), 1, method="gradcam").maps
+    smooth = compute_cams(ConvNet(flat_side=4), pictures(), 1, method="gradcam", options=MapOptions(eigen_smooth=True))
+    assert not torch.allclose(smooth.maps, plain)
+
+
+# --- sequences
+
+
+def test_one_picture_without_a_batch_is_not_taken_for_sequences():
+    with pytest.raises(ValueError, match=r"images: .* got \(3, 16, 16\), read as sequences .* pass images\[None\]"):
+        compute_cams(ConvNet(), pictures()[0])
+    gray = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"pass images\[None\]"):
+        compute_cams(gray, torch.rand(1, 8, 8))
+
+
+def test_sequences_have_maps_on_their_own_axis():
+    net = nn.Sequential(nn.Conv1d(2, 2, 1, bias=False), nn.Flatten(), nn.Linear(8, 2, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(2)[:, :, None])
+        net[2].weight.copy_(torch.tensor(WEIGHTS).flatten(1))
+    found = compute_cams(net, torch.tensor([CELLS]).flatten(2), 0, target_layer="0", options=MapOptions(sign="signed"))
+    assert found.maps.tolist() == [[-1.0, 0.0, 0.0, 1.0]]
+
+
+def test_volumes_have_maps_with_a_depth():
+    net = nn.Sequential(nn.Conv3d(1, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
+    volume = torch.zeros(1, 1, 3, 4, 4)
+    volume[0, 0, 2, 1, 3] = 5.0
+    with torch.no_grad():
+        net[0].weight.fill_(1.0), net[0].bias.zero_(), net[4].weight.fill_(24.0)
+    found = compute_cams(net, volume, 1)
+    assert found.grid == (3, 4, 4)
+    assert found.maps[0, 2, 1, 3].item() == pytest.approx(5.0)
+    assert found.maps.sum().item() == pytest.approx(5.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from camdebug.cam.options import MapOptions
 from camdebug.cam.passes import Chunk
 
 
+@runtime_checkable
 class Worker(Protocol):
     """A method that does more than one pass, or none: it gets a chunk and makes its own forwards."""
 
@@ -42,8 +43,9 @@ class Worker(Protocol):
 
 
 Method = OnePass | Worker
-MethodChoice = str | CamFn
-"""A name, ``"gradcam:ClassName"``, or a function ``(model, images, class_idx) -> (n, *grid)``."""
+MethodChoice = str | CamFn | Method
+"""A name, ``"gradcam:ClassName"``, a function ``(model, images, class_idx) -> (n, *grid)``, or a method with options of
+its own, such as ``ScoreCAM(top_k=64)``."""
 
 _ALL: tuple[Worker, ...] = (
     ClassicCam(),
@@ -70,8 +72,8 @@ def method_names() -> tuple[str, ...]:
 
 def check_methods(method: object) -> tuple[Method, ...]:
     """The methods asked for, or raise naming the unknown one and the known ones."""
-    asked: Sequence[object] = [method] if isinstance(method, str) or callable(method) else method  # type: ignore[assignment]
-    if not isinstance(asked, (list, tuple)) or not asked:
+    asked = method if isinstance(method, (list, tuple)) else [method]
+    if method is None or not asked:
         known = ", ".join(method_names())
         raise TypeError(f"method: expected a name or a sequence of names from {known}; got {method!r}")
     found: dict[str, Method] = {}
@@ -91,6 +93,8 @@ def _method(choice: object) -> Method:
         return WORKERS[choice]
     if isinstance(choice, str) and choice.startswith(PREFIX):
         return bridge(choice)
+    if isinstance(choice, (OnePass, Worker)):
+        return choice
     if callable(choice):
         return foreign(choice)
     if not isinstance(choice, str):
