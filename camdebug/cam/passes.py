@@ -144,6 +144,11 @@ def _forward(
     """Activations, all scores and those asked for; ``None`` when the graph between them did not last."""
     with captured(layers, graph=graph) as seen, below() if graph else torch.no_grad():
         read = subject.forward(pictures, rows)
+    if read.table is not None and len(read.table) != len(pictures):
+        raise ValueError(
+            f"model: expected a row of scores for each of {len(pictures)} pictures from its forward, got "
+            f"{len(read.table)}"
+        )
     for layer in layers:
         runs = len(seen.get(layer.name, ()))
         if runs != 1:

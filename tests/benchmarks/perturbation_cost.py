@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from camdebug.cam.explain import explain
 from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.methods.perturbation import ablationcam, randomcam, scorecam
+from camdebug.cam.methods.perturbation import RandomCAM
 from camdebug.cam.methods.registry import Method
 from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.target.search import find_target_layer
@@ -54,12 +54,12 @@ def contenders(model: nn.Module, images: Tensor) -> dict[str, Callable[[], objec
             cam(classes, model(images))
 
     return {
-        "camdebug ablationcam": lambda: ours(ablationcam),
+        "camdebug ablationcam": lambda: ours(AblationCAM()),
         "grad-cam AblationCAM": lambda: grad_cam(AblationCAM),
-        "camdebug scorecam": lambda: ours(scorecam),
+        "camdebug scorecam": lambda: ours(ScoreCAM()),
         "grad-cam ScoreCAM": lambda: grad_cam(ScoreCAM),
         "torch-cam ScoreCAM": torch_cam,
-        "camdebug randomcam": lambda: ours(randomcam),
+        "camdebug randomcam": lambda: ours(RandomCAM()),
     }
 
 

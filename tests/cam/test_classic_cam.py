@@ -5,7 +5,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-import torchvision
+from reference_nets import network
 from tiny_nets import CELLS, ConvNet, forwards_of, graph_of, pictures
 from torch import nn
 from torchcam.methods import CAM
@@ -16,7 +16,7 @@ from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods.classic import ClassicCam
 from camdebug.cam.methods.registry import MapOptions
-from camdebug.cam.model.outputs import ClassScores, class_scores
+from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.target.layers import TargetLayer
 from camdebug.cam.target.layout import Layout
@@ -90,16 +90,9 @@ def test_it_is_hirescam_and_gradcam_times_the_number_of_cells():
     ],
 )
 def test_it_equals_torch_cams(name, layer, fc):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = getattr(torchvision.models, name)(weights=None, num_classes=5)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            model.train()(pictures(4, (64, 64), seed=2))
+    model = network(name)
     images, classes = pictures(3, (96, 64)), [4, 0, 1]
-    found = cams(model.eval(), images, classes)
+    found = cams(model, images, classes)
     assert found.layer == layer
     with torch.no_grad(), CAM(model, layer, fc) as cam:
         model(images)
@@ -236,7 +229,7 @@ def test_a_model_whose_scores_no_linear_layer_gives_from_the_mean_is_refused(mak
 
 def test_a_score_that_is_not_one_of_the_linear_layers_is_refused():
     def squared(output):
-        scores = class_scores(output)
+        scores = ClassScores(output)
         return ClassScores(scores.table, pick=lambda idx: scores.of(idx).square())
 
     model, images = linear_head(), pictures(2)

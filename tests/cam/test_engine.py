@@ -286,6 +286,14 @@ def test_a_model_that_gives_no_class_scores_is_told_so(answer, came):
         compute_cams(Answers(answer), pictures())
 
 
+def test_a_row_of_scores_is_needed_for_each_picture():
+    """Without a batch axis, ``squeeze()`` of a chunk of one looks like as many pictures as classes."""
+    with pytest.raises(
+        ValueError, match="model: expected a row of scores for each of 1 pictures from its forward, got 3"
+    ):
+        compute_cams(Answers(lambda s: s.squeeze()), pictures(1), target_layer="net.stage")
+
+
 def test_scores_that_do_not_depend_on_the_layer_are_told_so():
     with pytest.raises(TargetLayerError, match="no layer with a spatial output has a gradient path to the scores"):
         compute_cams(Answers(lambda s: s.detach()), pictures())

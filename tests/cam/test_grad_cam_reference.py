@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import torchvision
 from pytorch_grad_cam import (
     FEM,
     KPCA_CAM,
@@ -17,10 +16,9 @@ from pytorch_grad_cam import (
     SegEigenCAM,
     XGradCAM,
 )
-from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from reference_nets import network, scaled_as_grad_cam_does
 from tiny_nets import ConvNet, graph_of, pictures, slow_map
-from torch import nn
 
 from camdebug.cam.engine import compute_cams
 from camdebug.cam.lending.borrow import borrowed
@@ -44,23 +42,11 @@ SMOOTHED = {name: cam for name, cam in REFERENCES.items() if name != "seg-eigenc
 CLASSES = [3, 0]
 
 
-def network(name):
-    """Random weights, and BatchNorm statistics of the pictures: without them MobileNet's maps are numerical noise."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = getattr(torchvision.models, name)(weights=None, num_classes=5)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            model.train()(pictures(4, (64, 64), seed=2))
-    model.requires_grad_(False)
-    next(model.parameters()).requires_grad_(True)  # grad-cam needs one; gradients of all take it seconds
-    return model.eval()
-
-
-def scaled_as_grad_cam_does(maps, size):
-    return scale_cam_image(scale_cam_image(maps, size))
+def lean(name):
+    """With gradients of one parameter, which grad-cam needs; those of all take it seconds."""
+    model = network(name).requires_grad_(False)
+    next(model.parameters()).requires_grad_(True)
+    return model
 
 
 def grad_cam(cam_class, model, layer, images, classes, *, own_copy=False, eigen_smooth=False, **options):
@@ -105,7 +91,7 @@ FAMILIES = {
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request):
     """Name, model, pictures, and what one pass sees."""
-    model, images = network(request.param), pictures(2, (96, 64), seed=3)
+    model, images = lean(request.param), pictures(2, (96, 64), seed=3)
     return request.param, model, images, *seen(model, images, CLASSES)
 
 
@@ -157,7 +143,7 @@ def test_fem_is_the_papers_in_seven_families_while_grad_cam_weights_activations_
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
 @pytest.mark.parametrize("method", SMOOTHED)
 def test_eigen_smoothing_equals_grad_cams_up_to_its_arbitrary_sign(method, name, capsys):
-    model, images = network(name), pictures(2, (96, 64), seed=3)
+    model, images = lean(name), pictures(2, (96, 64), seed=3)
     layer, activation, gradient = seen(model, images, CLASSES)
     signed = ONE_PASS[method].signed_map(activation, gradient, eigen_smooth=True).numpy()
     signs_of(signed, grad_cam(SMOOTHED[method], model, layer, images, CLASSES, eigen_smooth=True), (64, 96))
@@ -166,7 +152,7 @@ def test_eigen_smoothing_equals_grad_cams_up_to_its_arbitrary_sign(method, name,
 
 @pytest.mark.parametrize("method", EIGEN)
 def test_eigen_maps_are_hot_where_there_is_more_while_grad_cams_of_some_pictures_are_hot_where_there_is_less(method):
-    model, images = network("mobilenet_v3_small"), pictures(12, (96, 96), seed=5)
+    model, images = lean("mobilenet_v3_small"), pictures(12, (96, 96), seed=5)
     layer, activation, gradient = seen(model, images, [0] * 12)
     signed = ONE_PASS[method].signed_map(activation, gradient)
     there = activation.abs().sum(1) if method == "eigencam" else (activation * gradient).sum(1)
@@ -177,7 +163,7 @@ def test_eigen_maps_are_hot_where_there_is_more_while_grad_cams_of_some_pictures
 
 
 def test_of_a_densenet_grad_cam_keeps_what_an_in_place_relu_left_and_ours_is_what_the_layer_gave():
-    model, images = network("densenet121"), pictures(2, (96, 64), seed=3)
+    model, images = lean("densenet121"), pictures(2, (96, 64), seed=3)
     layer, activation, gradient = seen(model, images, CLASSES)
     assert (activation < -0.1).any()
     for method in ("gradcam", "xgradcam", "eigencam"):
@@ -191,7 +177,7 @@ def test_of_a_densenet_grad_cam_keeps_what_an_in_place_relu_left_and_ours_is_wha
 
 
 def test_min_max_scaling_hides_that_a_map_is_faint_and_ours_is_in_units_of_the_score():
-    model, images = network("resnet18"), pictures(2, (96, 64), seed=3)
+    model, images = lean("resnet18"), pictures(2, (96, 64), seed=3)
     before = compute_cams(model, images, CLASSES, method="gradcam-elementwise").maps
     theirs_before = grad_cam(GradCAMElementWise, model, model.layer4, images, CLASSES)
     with torch.no_grad():

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-import torchvision
 from captum.attr import GuidedBackprop as CaptumsGuidedBackprop
 from captum.attr import GuidedGradCam as CaptumsGuidedGradCam
 from pytorch_grad_cam import GuidedBackpropReLUModel
+from reference_nets import network
 from tiny_nets import ConvNet, pictures
 from torch import nn
 from torch.nn import functional as F
@@ -146,19 +146,6 @@ def test_other_activations_keep_their_ordinary_gradient(other):
 # --- captum and grad-cam
 
 
-def prepared(name):
-    """Random weights, and BatchNorm statistics of the pictures."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = getattr(torchvision.models, name)(weights=None, num_classes=5)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            model.train()(pictures(4, (64, 64), seed=2))
-    return model.eval()
-
-
 def in_captums(model, layer, images, classes):
     """Guided backprop and Guided Grad-CAM; hooks of captum fail on ReLUs in place."""
     for module in model.modules():
@@ -195,7 +182,7 @@ def assert_close(found, expected):
     ],
 )
 def test_values_equal_captums_and_grad_cams(name, layer):
-    model, classes, images = prepared(name).double(), [3, 0], pictures(2, (48, 64), seed=3).double()
+    model, classes, images = network(name).double(), [3, 0], pictures(2, (48, 64), seed=3).double()
     guided, product = in_colour(model, images, classes, layer)
     theirs = in_captums(model, layer, images, classes)
     assert_close(guided, theirs[0])
@@ -205,13 +192,13 @@ def test_values_equal_captums_and_grad_cams(name, layer):
 
 @CAPTUM_WARNS
 def test_captum_and_grad_cam_miss_the_relu_that_densenet_calls_as_a_function():
-    model, classes, images = prepared("densenet121"), [3, 0], pictures(2, (64, 64), seed=3)
+    model, classes, images = network("densenet121"), [3, 0], pictures(2, (64, 64), seed=3)
     guided, product = in_colour(model, images, classes, "features")
     missed = *in_captums(model, "features", images, classes), in_grad_cams(model, images, classes)
     for theirs, ours in zip(missed, (guided, product, guided), strict=True):
         assert (theirs - ours).abs().max() > 0.05 * ours.abs().max()
 
-    model = prepared("densenet121")
+    model = network("densenet121")
     as_module = nn.Sequential(model.features, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), model.classifier)
     theirs = in_captums(as_module, "0", images, classes)
     assert_close(guided, theirs[0])

@@ -7,7 +7,7 @@ from hand_made_lens import Answers, maps_of
 from tiny_nets import ConvNet, graph_of, hand_net, pictures, slow_map
 from torch import nn
 
-from camdebug.cam.model.outputs import class_scores
+from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.model.reading import OutputReader
 from camdebug.cam.target.layers import TargetLayerError
 
@@ -58,7 +58,7 @@ def test_the_value_of_a_regression_is_explained_as_class_one_and_what_lowers_it_
 )
 def test_the_way_in_which_scores_are_handed_out_changes_no_bit_of_a_map(answer):
     images, classes = pictures(5), torch.tensor([0, 1, 2, 0, 1])
-    plain = maps_of(Answers(nn.Identity()), images, classes, class_scores, "net.relu", chunk_size=2)["hirescam"]
+    plain = maps_of(Answers(nn.Identity()), images, classes, ClassScores, "net.relu", chunk_size=2)["hirescam"]
     found = maps_of(Answers(answer), images, classes, READ, "net.relu", chunk_size=2)["hirescam"]
     assert plain.maps.max() > 0.01
     assert torch.equal(found.maps, plain.maps)
@@ -70,7 +70,7 @@ def test_without_a_table_the_class_that_is_asked_for_is_explained_and_no_other()
     model, images, classes = Answers(lambda s: {"tokens": s[:, None]}), pictures(), torch.tensor([0, 1, 2])
     reader = OutputReader(score_fn=own_score)
     found = maps_of(model, images, classes, reader, "net.relu")["hirescam"]
-    plain = maps_of(model.net, images, classes, class_scores, "relu")["hirescam"]
+    plain = maps_of(model.net, images, classes, ClassScores, "relu")["hirescam"]
     torch.testing.assert_close(found.maps, 2 * plain.maps)
     assert found.predicted_class is None
     with pytest.raises(ValueError, match="class_idx: the model's output does not tell which class it predicts"):

@@ -12,7 +12,7 @@ from torchvision.models.googlenet import GoogLeNetOutputs
 from torchvision.models.inception import InceptionOutputs
 
 from camdebug.cam.model.entries import UnreadableOutputError, described
-from camdebug.cam.model.outputs import ClassScores, class_scores
+from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.model.reading import OutputReader
 
 READ = OutputReader()
@@ -332,13 +332,6 @@ def test_what_is_kept_has_no_graph_and_no_way_back_to_the_output():
     assert kept.of(torch.tensor([1, 1])).tolist() == [3.0, -1.0]
     nothing = OutputReader(score_fn=own_score)({"tokens": torch.rand(2, 4, 3)}).kept()
     assert (nothing.table, nothing.pick, nothing.device) == (None, None, None)
-
-
-def test_the_strict_reading_takes_a_table_and_nothing_else():
-    assert torch.equal(class_scores(LOGITS.double()).table, LOGITS)
-    for output in ((LOGITS,), LOGITS[:, :1], LOGITS[0], LOGITS[:, :, None, None]):
-        with pytest.raises(TypeError, match=r"model: expected class scores \(N, K\) with K >= 2 from its forward, got"):
-            class_scores(output)
 
 
 # --- models of other packages

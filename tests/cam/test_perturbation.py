@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from camdebug.cam.explain import explain
 from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.methods.perturbation import AblationCAM, RandomCAM, ScoreCAM, ablationcam, randomcam, scorecam
+from camdebug.cam.methods.perturbation import AblationCAM, RandomCAM, ScoreCAM
 from camdebug.cam.methods.registry import MapOptions
 from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.target.layers import TargetLayer
@@ -87,7 +87,7 @@ def activation_of(model, module, images):
 
 def test_ablation_by_hand_weighs_a_channel_by_the_fall_of_the_score():
     # class 0 takes 1 + 1 = 2 from channel 0 and -1 * 2 = -2 from channel 1; class 1 takes -4 and 2
-    found = maps_of(hand_net(), "0", torch.tensor([CELLS, CELLS]), [0, 1], ablationcam)
+    found = maps_of(hand_net(), "0", torch.tensor([CELLS, CELLS]), [0, 1], AblationCAM())
     assert found.tolist() == [[[-2.0, 4.0], [-2.0, 2.0]], [[0.0, -8.0], [2.0, -4.0]]]
 
 
@@ -97,7 +97,7 @@ def test_score_cam_by_hand_weighs_a_channel_by_the_score_of_the_masked_picture()
     # masked with 1: channel 0 is [[1, 0], [0, 0]], channel 1 [[2, 0], [.5, 0]]; class 0 scores 1 - 2 = -1
     first = 1 / (1 + np.exp(-1))
     expected = first * np.array(CELLS[0]) + (1 - first) * np.array(CELLS[1])
-    found = maps_of(hand_net(), "0", torch.tensor([CELLS]), [0], scorecam)
+    found = maps_of(hand_net(), "0", torch.tensor([CELLS]), [0], ScoreCAM())
     np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-6)
 
 
@@ -127,7 +127,7 @@ def test_ablation_equals_a_slow_loop_of_whole_forwards(flat_side, layer):
     net, images, classes = ConvNet(flat_side=flat_side).eval(), pictures(4), [0, 2, 1, 0]
     expected = slow_ablation(net, net.get_submodule(layer), images, classes)
     assert expected.abs().max() > 1e-2
-    found = maps_of(net, layer, images, classes, ablationcam)
+    found = maps_of(net, layer, images, classes, AblationCAM())
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -152,7 +152,7 @@ def test_dead_channels_share_one_forward_and_the_map_is_the_same():
     assert (activation.flatten(2).std(2) == 0).sum() == 5
     expected = slow_score_cam(net, activation, images, [1])
     counted = forwards_of(net)
-    found = maps_of(net, "relu", images, [1], scorecam)
+    found = maps_of(net, "relu", images, [1], ScoreCAM())
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     assert counted[-1] == 3 + 1  # in one batch: channels that live, and black
 
@@ -163,7 +163,7 @@ def test_channels_of_zeros_are_not_run_in_ablation():
         net.stage[1].weight[:5] = 0.0
         net.stage[1].bias[:5] = -1.0
     counted = forwards_of(net.head)
-    found = maps_of(net, "relu", images, [1], ablationcam)
+    found = maps_of(net, "relu", images, [1], AblationCAM())
     assert counted[-1] == 3 + 1  # channels that live, and the whole
     torch.testing.assert_close(found, slow_ablation(net, net.relu, images, [1]), atol=1e-6, rtol=1e-5)
 
@@ -172,7 +172,7 @@ def test_a_channel_that_the_head_ignores_falls_by_exactly_nothing():
     net, images = ConvNet(flat_side=4).eval(), pictures(2)
     with torch.no_grad():
         net.head[1].weight[:, 16:] = 0.0  # all channels but the first, of 16 cells each
-    only = maps_of(net, "relu", images, [0, 1], ablationcam)
+    only = maps_of(net, "relu", images, [0, 1], AblationCAM())
     first = activation_of(net, net.relu, images)[:, 0]
     ratio = only[first > 0] / first[first > 0]
     assert (only[first == 0] == 0).all()
@@ -181,16 +181,16 @@ def test_a_channel_that_the_head_ignores_falls_by_exactly_nothing():
 
 def test_batches_of_channels_change_nothing(monkeypatch):
     net, images, classes = ConvNet(flat_side=4).eval(), pictures(3), [0, 2, 1]
-    whole = [maps_of(net, "relu", images, classes, worker) for worker in (ablationcam, scorecam)]
+    whole = [maps_of(net, "relu", images, classes, worker) for worker in (AblationCAM(), ScoreCAM())]
     monkeypatch.setattr("camdebug.cam.methods.tail.MOST_ELEMENTS", 400)
     monkeypatch.setattr("camdebug.cam.methods.perturbation.MOST_PIXELS", 2000)
     counted = forwards_of(net)
-    for worker, expected in zip((ablationcam, scorecam), whole, strict=True):
+    for worker, expected in zip((AblationCAM(), ScoreCAM()), whole, strict=True):
         torch.testing.assert_close(maps_of(net, "relu", images, classes, worker), expected, atol=1e-5, rtol=1e-5)
     assert max(counted[-20:]) <= 5
 
 
-@pytest.mark.parametrize("worker", [ablationcam, scorecam, randomcam], ids=lambda w: w.name)
+@pytest.mark.parametrize("worker", [AblationCAM(), ScoreCAM(), RandomCAM()], ids=lambda w: w.name)
 def test_how_pictures_are_split_into_chunks_changes_nothing(worker):
     net, images, classes = ConvNet(flat_side=4).eval(), pictures(11), [0, 2, 1, 0, 0, 1, 2, 2, 1, 0, 1]
     whole = maps_of(net, "relu", images, classes, worker)
@@ -270,9 +270,9 @@ def test_in_every_layout_a_channel_is_taken_from_the_cells_and_the_class_token_s
         fall = (before - scores_of(without))[range(3), classes]
         expected = expected + fall[:, None, None] * cells[:, channel]
     assert expected.abs().max() > 1e-3
-    found = maps_of(net, target, images, classes, ablationcam, chunk_size=size)
+    found = maps_of(net, target, images, classes, AblationCAM(), chunk_size=size)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
-    found = maps_of(net, target, images, classes, scorecam, chunk_size=size)
+    found = maps_of(net, target, images, classes, ScoreCAM(), chunk_size=size)
     torch.testing.assert_close(found, slow_score_cam(net, cells, images, classes), atol=1e-6, rtol=1e-4)
 
 
@@ -286,9 +286,9 @@ def test_signals_and_volumes_have_maps_too(axes):
     target = TargetLayer(net[1], "1", Layout("NCHW", (4,) * axes), "test")
     expected = slow_ablation(net, net[1], images, [0, 2])
     assert expected.shape == (2, *[4] * axes)
-    torch.testing.assert_close(maps_of(net, target, images, [0, 2], ablationcam), expected, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(maps_of(net, target, images, [0, 2], AblationCAM()), expected, atol=1e-6, rtol=1e-4)
     expected = slow_score_cam(net, activation_of(net, net[1], images), images, [0, 2])
-    torch.testing.assert_close(maps_of(net, target, images, [0, 2], scorecam), expected, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(maps_of(net, target, images, [0, 2], ScoreCAM()), expected, atol=1e-6, rtol=1e-4)
 
 
 def test_score_cam_refuses_cells_that_have_fewer_axes_than_the_picture():
@@ -296,11 +296,11 @@ def test_score_cam_refuses_cells_that_have_fewer_axes_than_the_picture():
     net(pictures(1))
     target = TargetLayer(net[1], "1", Layout("NCHW", (256,)), "test")
     with pytest.raises(ValueError, match=r"method: scorecam expected a target layer with 2 axes of cells.*\(256,\)"):
-        maps_of(net, target, pictures(1), [0], scorecam)
+        maps_of(net, target, pictures(1), [0], ScoreCAM())
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 0.1)])
-@pytest.mark.parametrize("worker", [ablationcam, scorecam, randomcam], ids=lambda w: w.name)
+@pytest.mark.parametrize("worker", [AblationCAM(), ScoreCAM(), RandomCAM()], ids=lambda w: w.name)
 def test_other_number_formats_give_the_same_maps_as_nearly_as_they_can(worker, dtype, tolerance):
     images, classes = pictures(3), [0, 2, 1]
     expected = maps_of(ConvNet(flat_side=4).eval(), "relu", images, classes, worker)
@@ -309,7 +309,7 @@ def test_other_number_formats_give_the_same_maps_as_nearly_as_they_can(worker, d
     torch.testing.assert_close(found, expected, atol=tolerance * float(expected.abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize("worker", [ablationcam, scorecam, randomcam], ids=lambda w: w.name)
+@pytest.mark.parametrize("worker", [AblationCAM(), ScoreCAM(), RandomCAM()], ids=lambda w: w.name)
 def test_a_frozen_model_in_training_mode_is_left_as_it_was(worker):
     net = ConvNet(flat_side=4).train().requires_grad_(False)
     net.head[1].weight.requires_grad_(True)
@@ -335,7 +335,7 @@ def test_methods_travel_to_other_processes(worker):
 
 
 def test_names_tell_methods_apart():
-    names = [worker.name for worker in (ablationcam, scorecam, ScoreCAM(top_k=4), randomcam)]
+    names = [worker.name for worker in (AblationCAM(), ScoreCAM(), ScoreCAM(top_k=4), RandomCAM())]
     assert names == ["ablationcam", "scorecam", "scorecam-top4", "randomcam"]
 
 

@@ -6,11 +6,11 @@ import os
 import numpy as np
 import pytest
 import torch
-import torchvision
 from pytorch_grad_cam import AblationCAM as PeerAblationCAM
 from pytorch_grad_cam import ScoreCAM as PeerScoreCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from reference_nets import network
 from tiny_nets import ConvNet, pictures
 from torch import nn
 from torchcam.methods import ScoreCAM as TorchScoreCAM
@@ -18,7 +18,7 @@ from torchcam.methods import ScoreCAM as TorchScoreCAM
 from camdebug.cam.explain import explain
 from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
-from camdebug.cam.methods.perturbation import ablationcam, scorecam
+from camdebug.cam.methods.perturbation import AblationCAM, ScoreCAM
 from camdebug.cam.methods.registry import MapOptions
 from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.target.search import find_target_layer
@@ -34,18 +34,12 @@ FAMILIES = {
 }
 
 
-def network(name):
-    """Random weights, statistics of BatchNorm from the pictures, and scores above 0."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = getattr(torchvision.models, name)(weights=None, num_classes=5)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            model.train()(pictures(4, (64, 64), seed=2))
-            [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1].bias.fill_(20.0)
-    return model.eval()
+def positive(name):
+    """Scores above 0."""
+    model = network(name)
+    with torch.no_grad():
+        [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1].bias.fill_(20.0)
+    return model
 
 
 def ours(model, layer, images, classes, worker):
@@ -77,10 +71,10 @@ def quiet():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_ablation_equals_grad_cam_behind_a_relu_where_scores_are_positive(name):
-    model, layer, images = network(name), FAMILIES[name], pictures(2, SIZE, seed=3)
+    model, layer, images = positive(name), FAMILIES[name], pictures(2, SIZE, seed=3)
     with torch.no_grad():
         assert (model(images) > 0).all()
-    maps = ours(model, layer, images, CLASSES, ablationcam)
+    maps = ours(model, layer, images, CLASSES, AblationCAM())
     assert maps.max() > 1e-4
     theirs = grad_cam(PeerAblationCAM, model, layer, images, CLASSES)
     np.testing.assert_allclose(scaled(maps, images), theirs, atol=1e-4, rtol=0)
@@ -90,14 +84,14 @@ def test_for_negative_scores_grad_cam_turns_the_map_round_and_ours_stays():
     net, images, classes = ConvNet(flat_side=4).eval(), pictures(), [0, 1, 2]
     with torch.no_grad():
         net.head[-1].bias.fill_(20.0)
-    positive = ours(net, "relu", images, classes, ablationcam)
+    positive = ours(net, "relu", images, classes, AblationCAM())
     np.testing.assert_allclose(
         scaled(positive, images), grad_cam(PeerAblationCAM, net, "relu", images, classes), atol=1e-4
     )
     with torch.no_grad():
         net.head[-1].bias.fill_(-20.0)  # each fall is what it was
         assert (net(images) < 0).all()
-    negative = ours(net, "relu", images, classes, ablationcam)
+    negative = ours(net, "relu", images, classes, AblationCAM())
     np.testing.assert_allclose(negative, positive, atol=1e-4)
     theirs = grad_cam(PeerAblationCAM, net, "relu", images, classes)
     np.testing.assert_allclose(theirs, scaled(-positive, images), atol=1e-4)
@@ -125,7 +119,7 @@ def test_where_activations_are_negative_grad_cam_puts_ten_million_in_and_we_put_
         return torch.stack(found, 1)
 
     right, theirs = (torch.einsum("nc,nchw->nhw", falls(value), activation).numpy() for value in (0, -1e7))
-    np.testing.assert_allclose(ours(net, "stage", images, classes, ablationcam), right, atol=1e-4)
+    np.testing.assert_allclose(ours(net, "stage", images, classes, AblationCAM()), right, atol=1e-4)
     reference = grad_cam(PeerAblationCAM, net, "stage", images, classes)
     np.testing.assert_allclose(reference, scaled(theirs, images), atol=1e-3)
     assert np.abs(reference - scaled(right, images)).max() > 0.1
@@ -157,19 +151,39 @@ class ScaledLast(TorchScoreCAM):
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "shufflenet_v2_x0_5"])
 def test_score_cam_equals_both_peers_once_they_make_masks_as_the_paper_does(name, monkeypatch):
     layer = {"resnet18": "layer1", "squeezenet1_1": "features.4", "shufflenet_v2_x0_5": "stage2"}[name]
-    model, images = network(name), pictures(2, SIZE, seed=3)
-    maps = ours(model, layer, images, CLASSES, scorecam)
+    model, images = positive(name), pictures(2, SIZE, seed=3)
+    maps = ours(model, layer, images, CLASSES, ScoreCAM())
     monkeypatch.setattr(torch.nn, "UpsamplingBilinear2d", CellsAtCentres)
     theirs = grad_cam(PeerScoreCAM, model, layer, images, CLASSES)
     np.testing.assert_allclose(scaled(maps, images), theirs, atol=1e-4, rtol=0)
     _assert_equals_torch_cam(maps, ScaledLast, model, layer, images)
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("resnet18", "layer1"),
+        ("squeezenet1_1", "features.4"),
+        ("shufflenet_v2_x0_5", "stage2"),
+        ("mobilenet_v3_small", "features.2"),
+        ("mnasnet0_5", "layers.8"),
+        ("regnet_y_400mf", "stem"),
+    ],
+)
+def test_score_cam_with_its_corners_equals_grad_cams_as_it_is(name, layer):
+    model, images = positive(name), pictures(2, SIZE, seed=3)
+    maps = ours(model, layer, images, CLASSES, ScoreCAM(align_corners=True))
+    theirs = grad_cam(PeerScoreCAM, model, layer, images, CLASSES)
+    np.testing.assert_allclose(scaled(maps, images), theirs, atol=1e-4, rtol=0)
+    centred = ours(model, layer, images, CLASSES, ScoreCAM())
+    assert np.abs(scaled(centred, images) - theirs).max() > 1e-3
+
+
 def test_score_cam_equals_both_peers_as_they_are_where_no_mask_is_upsampled():
     net = ConvNet(flat_side=16).eval()
     net.stem[0].stride = net.stage[0].stride = (1, 1)
     images = pictures(2)
-    maps = ours(net, "relu", images, [2, 0], scorecam)
+    maps = ours(net, "relu", images, [2, 0], ScoreCAM())
     assert maps.shape == (2, 16, 16)
     theirs = grad_cam(PeerScoreCAM, net, "relu", images, [2, 0])
     np.testing.assert_allclose(scaled(maps, images), theirs, atol=1e-4, rtol=0)

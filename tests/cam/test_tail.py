@@ -13,7 +13,7 @@ from camdebug.cam.explain import explain
 from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods import tail as tail_module
-from camdebug.cam.methods.perturbation import ablationcam
+from camdebug.cam.methods.perturbation import AblationCAM
 from camdebug.cam.methods.registry import MapOptions
 from camdebug.cam.methods.tail import tail_of
 from camdebug.cam.model.outputs import ClassScores
@@ -359,7 +359,7 @@ def test_a_memory_that_is_trusted_blindly_makes_a_wrong_map_and_a_tested_one_the
     with borrowed(net):
         lens = Lens(ModelUse().on(net), (layer_of(net),), 32)
         options = MapOptions(sign="signed")
-        found = explain(lens, images, [torch.zeros(3, dtype=torch.int64)], [ablationcam], options)[0]["ablationcam"]
+        found = explain(lens, images, [torch.zeros(3, dtype=torch.int64)], [AblationCAM()], options)[0]["ablationcam"]
         which, expected = torch.arange(3), 0
         cells = tail_for(net, images).output
         for channel in range(4):

@@ -57,9 +57,11 @@ class ScoreCAM:
     Attributes:
         top_k: weigh only so many channels of each picture, those whose activation varies most over the cells (largest
             standard deviation); the others weigh 0, and softmax is over those that are left. ``None``: all.
+        align_corners: upsample with the outer cells at the corners of the picture, as grad-cam does.
     """
 
     top_k: int | None = None
+    align_corners: bool = False
     layered: bool = True
 
     def __post_init__(self) -> None:
@@ -69,8 +71,10 @@ class ScoreCAM:
 
     @property
     def name(self) -> str:
-        """Maps of some channels and maps of all have different names."""
-        return "scorecam" if self.top_k is None else f"scorecam-top{self.top_k}"
+        """Maps that are made in different ways have different names."""
+        return "".join(
+            ["scorecam", "" if self.top_k is None else f"-top{self.top_k}", "-corners" if self.align_corners else ""]
+        )
 
     def __call__(self, chunk: Chunk, layer_index: int, class_idx: Tensor) -> Tensor:
         """Signed maps ``(n, *grid)`` float32. See :class:`camdebug.cam.methods.registry.Worker`.
@@ -88,8 +92,36 @@ class ScoreCAM:
         weights = torch.zeros(activation.shape[:2], device=activation.device)
         for i, cells in enumerate(activation):
             asked = _most_varied(cells, self.top_k)
-            weights[i, asked] = _masked_scores(chunk, i, cells[asked], wanted[i]).to(weights).softmax(0)
+            weights[i, asked] = self._masked_scores(chunk, i, cells[asked], wanted[i]).to(weights).softmax(0)
         return _weighted(activation, weights)
+
+    def _masked_scores(self, chunk: Chunk, picture: int, cells: Tensor, wanted: Tensor) -> Tensor:
+        """``(C,)`` scores of one picture masked with each of ``(C, *grid)``.
+
+        A constant channel masks all of the picture, so one forward answers for all of them. What is constant is told
+        from the cells: upsampling may round them apart.
+        """
+        flat = cells.flatten(1)
+        constant = (flat == flat[:, :1]).all(1)
+        asked = torch.cat([(~constant).nonzero()[:, 0], constant.nonzero()[:1, 0]])
+        size = chunk.pictures[picture].numel()
+        parts = [asked[some] for some in in_chunks(len(asked), max(1, MOST_PIXELS // size))]
+        found = torch.cat(
+            [_scores(chunk, picture, self._masks(chunk, cells[part], constant[part]), wanted) for part in parts]
+        )
+        scores = found[-1].expand(len(cells)).clone()
+        scores[asked] = found
+        return scores
+
+    def _masks(self, chunk: Chunk, cells: Tensor, constant: Tensor) -> Tensor:
+        """``(k, *grid)`` to ``(k, 1, *size)`` from 0 to 1; those that are constant to 0."""
+        size = chunk.pictures.shape[2:]
+        up = F.interpolate(cells[:, None], size, mode=_INTERPOLATION[len(size)], align_corners=self.align_corners)
+        axes = tuple(range(1, up.ndim))
+        low, high = up.amin(axes, keepdim=True), up.amax(axes, keepdim=True)
+        masks = up.sub_(low).div_(torch.where(high > low, high - low, 1.0))
+        masks[constant] = 0.0
+        return masks
 
 
 @dataclass(frozen=True)
@@ -153,40 +185,7 @@ def _most_varied(cells: Tensor, top_k: int | None) -> Tensor:
     return spread.argsort(descending=True, stable=True)[:top_k].sort().values
 
 
-def _masked_scores(chunk: Chunk, picture: int, cells: Tensor, wanted: Tensor) -> Tensor:
-    """``(C,)`` scores of one picture masked with each of ``(C, *grid)``.
-
-    A constant channel masks all of the picture, so one forward answers for all of them. What is constant is told from
-    the cells: upsampling may round them apart.
-    """
-    flat = cells.flatten(1)
-    constant = (flat == flat[:, :1]).all(1)
-    asked = torch.cat([(~constant).nonzero()[:, 0], constant.nonzero()[:1, 0]])
-    size = chunk.pictures[picture].numel()
-    parts = [asked[some] for some in in_chunks(len(asked), max(1, MOST_PIXELS // size))]
-    found = torch.cat([_scores(chunk, picture, _masks(chunk, cells[part], constant[part]), wanted) for part in parts])
-    scores = found[-1].expand(len(cells)).clone()
-    scores[asked] = found
-    return scores
-
-
-def _masks(chunk: Chunk, cells: Tensor, constant: Tensor) -> Tensor:
-    """``(k, *grid)`` to ``(k, 1, *size)`` from 0 to 1; those that are constant to 0."""
-    size = chunk.pictures.shape[2:]
-    up = F.interpolate(cells[:, None], size, mode=_INTERPOLATION[len(size)], align_corners=False)
-    axes = tuple(range(1, up.ndim))
-    low, high = up.amin(axes, keepdim=True), up.amax(axes, keepdim=True)
-    masks = up.sub_(low).div_(torch.where(high > low, high - low, 1.0))
-    masks[constant] = 0.0
-    return masks
-
-
 def _scores(chunk: Chunk, picture: int, masks: Tensor, wanted: Tensor) -> Tensor:
     masked = chunk.pictures[picture] * masks.to(chunk.pictures.dtype)
     rows = torch.full((len(masks),), chunk.rows.start + picture)
     return chunk.subject.forward(masked, rows).of(wanted.expand(len(masks)))
-
-
-ablationcam = AblationCAM()
-scorecam = ScoreCAM()
-randomcam = RandomCAM()

@@ -104,11 +104,3 @@ class Outputs(Protocol):
             TypeError, ValueError: when the output cannot be read; the message says what to pass.
         """
         ...
-
-
-def class_scores(output: object) -> ClassScores:
-    """The model's output as ``(N, K)`` class scores, or a clear error."""
-    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < 2:
-        came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise TypeError(f"model: expected class scores (N, K) with K >= 2 from its forward, got {came}")
-    return ClassScores(output.float())
