@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from camdebug.probe.probe_set import ProbeSet as ProbeSet
     from camdebug.records import Heatmaps as Heatmaps
     from camdebug.records import Level as Level
+    from camdebug.render.heat import draw_heat as draw_heat
     from camdebug.store.reader import load_record as load_record
     from camdebug.verdict.alerts import Alert as Alert
 
@@ -52,6 +53,7 @@ _HOME = {
     "compute_cams": "camdebug.cam.engine",
     "compute_top_cams": "camdebug.cam.engine",
     "coverage": "camdebug.probe.boxes",
+    "draw_heat": "camdebug.render.heat",
     "load_record": "camdebug.store.reader",
     "localisation_scores": "camdebug.measures.localisation",
     "mask_coverage": "camdebug.probe.boxes",
@@ -71,6 +73,7 @@ __all__ = [
     "compute_cams",
     "compute_top_cams",
     "coverage",
+    "draw_heat",
     "load_record",
     "localisation_scores",
     "mask_coverage",

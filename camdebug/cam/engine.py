@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import overload
 
@@ -102,6 +103,9 @@ def compute_cams(
     Raises:
         TypeError, ValueError: when an argument or the model's output is not as described; the message names it.
 
+    Warns:
+        UserWarning: when every map of a method is empty.
+
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.Flatten(), nn.Linear(8, 2, bias=False))
     >>> _ = nn.init.ones_(net[0].weight), nn.init.ones_(net[2].weight)
     >>> compute_cams(net, torch.tensor([[[[1., 0.], [0., 2.]]]]), 0).maps
@@ -197,6 +201,8 @@ def _explained(
     chunk_size: int,
 ) -> list[dict[str, Heatmaps]]:
     pictures = _check_pictures(images)
+    if not isinstance(options, MapOptions):
+        raise TypeError(f"options: expected camdebug.MapOptions, got {type(options).__name__}")
     check_options(methods, options)
     _check_whole("chunk_size", chunk_size)
     use = model_use(forward_fn=forward_fn, score_fn=score_fn, task=task)
@@ -207,7 +213,20 @@ def _explained(
         if target_layer is not None or any(map(needs_layer, methods)):
             gradient = any(map(needs_gradient, methods))
             layers = remembered_target_layers(subject, pictures, target_layer, gradient=gradient)
-        return explain(Lens(subject, layers, chunk_size), pictures, choices, methods, options)
+        found = explain(Lens(subject, layers, chunk_size), pictures, choices, methods, options)
+    for name, heat in ((name, heat) for by_method in found for name, heat in by_method.items()):
+        if bool(heat.empty.all()):
+            warnings.warn(_nothing_seen(name, heat, options), stacklevel=3)
+    return found
+
+
+def _nothing_seen(method: str, heat: Heatmaps, options: MapOptions) -> str:
+    where = f" at {heat.layer}" if heat.layer else ""
+    against = " MapOptions(sign='signed') shows what speaks against it." if options.sign == "positive" else ""
+    return (
+        f"camdebug: every map of {method}{where} is empty: nothing there speaks for the class.{against} If the head "
+        "starts at zero, train first; otherwise try another target_layer."
+    )
 
 
 def _check_pictures(images: object) -> Tensor:
@@ -260,6 +279,8 @@ def _check_class_idx(class_idx: ClassIdx, count: int) -> Tensor | None:
         idx = torch.as_tensor(class_idx)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"class_idx: expected class indices (integers), got {class_idx!r}") from None
+    if idx.numel() == 0:
+        raise ValueError(f"class_idx: expected one class, or one for each of {count} images, got none")
     if idx.is_floating_point() or idx.is_complex() or idx.dtype is torch.bool:
         raise TypeError(f"class_idx: expected class indices (integers), got {idx.dtype}")
     if idx.ndim == 0:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from camdebug.cam.augmented import OTHER_COPIES, Augmented
+from camdebug.cam.augmented import OTHER_COPIES, Augmentation, Augmented
 from camdebug.cam.fusing import fused
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods.one_pass import OnePass
@@ -47,7 +47,8 @@ def explain(
         class_idx: the choices.
         methods: from :func:`camdebug.cam.methods.registry.check_methods`.
         options: what is done to the maps. With ``aug_smooth`` scores and predictions are those of the plain pictures,
-            and there are six passes.
+            and there are six passes, or three: where a ``score_fn``, other inputs or the order of a sequence know left
+            from right, no copy is mirrored.
 
     Returns:
         For each choice a dict from the method's name to ``Heatmaps``.
@@ -57,12 +58,13 @@ def explain(
         return found
     settled = [next(iter(by_method.values())).class_idx for by_method in found]
     totals = [{name: heat.maps for name, heat in by_method.items()} for by_method in found]
-    for copy in OTHER_COPIES:
+    copies = _copies(lens, images)
+    for copy in copies:
         for total, by_method in zip(
             totals, _one_pass(lens, Augmented(images, copy), settled, methods, options), strict=True
         ):
             total.update({name: total[name] + copy.undone(heat.maps) for name, heat in by_method.items()})
-    count = 1 + len(OTHER_COPIES)
+    count = 1 + len(copies)
     return [
         {name: replace(heat, maps=total[name] / count) for name, heat in by_method.items()}
         for total, by_method in zip(totals, found, strict=True)
@@ -90,6 +92,13 @@ class Recipe:
         """For each choice of class, as :func:`explain` has it. Call inside ``borrowed(model)``."""
         found = explain(lens, images, class_idx, [self.method], self.options)
         return [replace(maps[self.method.name], method=self.name) for maps in found]
+
+
+def _copies(lens: Lens, images: Pictures) -> tuple[Augmentation, ...]:
+    """Mirrored ones only where nothing but the picture knows left from right: neither a region nor another input."""
+    subject = lens.subject
+    sided = subject.inputs or getattr(subject.outputs, "score_fn", None) is not None or images[:1].ndim == 3
+    return tuple(copy for copy in OTHER_COPIES if not (copy.mirrored and sided))
 
 
 def _one_pass(

@@ -20,7 +20,8 @@ class MapOptions:
             ``"absolute"``: how much either way.
         fuse: how the maps of several target layers become one: each divided by its peak, then their ``"mean"`` or
             ``"max"`` on the finest grid.
-        aug_smooth: mean over six copies of each picture: mirrored or not, times .9, 1 and 1.1. Six passes.
+        aug_smooth: mean over six copies of each picture: mirrored or not, times .9, 1 and 1.1. Six passes; three,
+            without the mirrored ones, for sequences and where a ``score_fn`` or other inputs know left from right.
         eigen_smooth: the first principal component of what the channels add, instead of their sum. For methods that
             weigh channels; others do not know it and say so.
 

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camdebug.measures.localisation import MIN_PEAK
 from camdebug.probe.checks import LEAST_PROBES
+from camdebug.records.heatmaps import MIN_PEAK
 from camdebug.records.place import PlaceLock
 
 MARGIN = 0.12

@@ -6,16 +6,22 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+MIN_PEAK = 1e-7
+"""A map that nowhere reaches this is numerical noise: no evidence. In the units of the map, score per cell."""
+
 
 @dataclass(frozen=True, eq=False)
 class Heatmaps:
-    """Class activation maps of a batch of pictures: raw, ReLU'd, on the target layer's own grid, never normalised.
+    """Class activation maps of a batch of pictures, raw: on the target layer's own grid, in the units of the method.
 
-    ``h, w`` stand for the axes of the pictures: one for sequences, three for volumes and videos.
+    ``h, w`` stand for the axes of the pictures: one for sequences, three for volumes and videos. Not raw are maps of
+    several layers, each of which is divided by its peak first, and those of the grad-cam package, scaled to 0..1.
+    Methods that look at no layer give maps of the picture's size.
 
 
     Attributes:
-        maps: ``(N, h, w)`` float32 on the CPU, >= 0, in the units of the method (HiResCAM: score per cell).
+        maps: ``(N, h, w)`` float32 on the CPU (HiResCAM: score per cell); 0 or more unless ``sign="signed"`` was asked
+            for.
         class_idx: ``(N,)`` int64, the class that each map explains.
         class_score: ``(N,)`` float32, the model's raw score (logit) of that class.
         predicted_class: ``(N,)`` int64, the class with the highest score; ``None`` when a ``score_fn`` explains an
@@ -35,6 +41,11 @@ class Heatmaps:
 
     def __len__(self) -> int:
         return len(self.maps)
+
+    @property
+    def empty(self) -> Tensor:
+        """``(N,)`` bool: the map is nowhere more than numerical noise, so there is no evidence in it."""
+        return self.maps.flatten(1).abs().amax(1) < MIN_PEAK
 
     @property
     def grid(self) -> tuple[int, ...]:

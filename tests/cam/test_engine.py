@@ -12,6 +12,7 @@ from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods.registry import check_methods
 from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.options import MapOptions
 from camdebug.cam.target.layers import TargetLayerError
 from camdebug.cam.target.search import find_target_layers
 
@@ -132,9 +133,11 @@ def test_pictures_are_not_written_to_even_when_the_model_works_in_place():
 
 def test_integer_pictures_and_other_formats_are_cast_to_the_models():
     model, images = ConvNet(), (pictures() * 255).to(torch.uint8)
-    expected = compute_cams(model, images.float(), 1).maps
+    signed = MapOptions(sign="signed")
+    expected = compute_cams(model, images.float(), 1, options=signed).maps
+    assert expected.abs().max() > 1
     for cast in (torch.uint8, torch.float64, torch.int64):
-        assert torch.equal(compute_cams(model, images.to(cast), 1).maps, expected)
+        assert torch.equal(compute_cams(model, images.to(cast), 1, options=signed).maps, expected)
 
 
 # --- number formats

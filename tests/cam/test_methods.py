@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,7 @@ BY_HAND = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:camdebug. every map of fem")
 @pytest.mark.parametrize(("method", "class_idx"), BY_HAND)
 def test_every_method_gives_the_map_worked_out_by_hand(method, class_idx):
     found = compute_cams(hand_net(), torch.tensor([CELLS]), class_idx, method=method)
@@ -93,6 +96,7 @@ def test_kpca_cam_of_two_kinds_of_cells_is_the_value_worked_out_by_hand_in_any_u
 
 @pytest.mark.parametrize("method", [name for name in EVERY_NAME if (name, 0) in BY_HAND])
 @pytest.mark.parametrize("classes", [(0, 1), (1, 0)])
+@pytest.mark.filterwarnings("ignore:camdebug. every map of fem")
 def test_in_a_batch_each_picture_gets_the_map_of_its_own_class(method, classes):
     found = compute_cams(hand_net(), torch.tensor([CELLS, CELLS]), classes, method=method)
     expected = torch.tensor([BY_HAND[method, k] for k in classes])
@@ -119,11 +123,14 @@ def test_signed_hirescam_sums_to_the_score_of_a_linear_head():
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
-def test_a_class_with_only_negative_gradients_has_an_empty_map(method):
+def test_a_class_with_only_negative_gradients_has_an_empty_map_which_is_said(method):
     net = hand_net()
     with torch.no_grad():
         net[2].weight[0] = -1.0
-    assert compute_cams(net, torch.tensor([CELLS]), 0, method=method).maps.tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
+    with pytest.warns(UserWarning, match=f"camdebug: every map of {re.escape(method)} at 0 is empty: nothing there"):
+        found = compute_cams(net, torch.tensor([CELLS]), 0, method=method)
+    assert found.maps.tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
+    assert found.empty.tolist() == [True]
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)

@@ -113,6 +113,35 @@ def test_smoothed_maps_of_a_net_that_cannot_tell_left_from_right_mirror_with_the
     torch.testing.assert_close(there, here.flip(-1))
 
 
+class Left:
+    """A score of the left half, where the picture lies."""
+
+    def __call__(self, output, class_idx):
+        return output[:, :, :, :8].mean((2, 3)).gather(1, class_idx[:, None])[:, 0]
+
+
+def test_what_belongs_to_the_left_stays_there():
+    """Mirrored copies would put the right half's evidence into the map."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    images = pictures(2)
+    found = compute_cams(net, images, 1, score_fn=Left(), options=MapOptions(aug_smooth=True, sign="absolute"))
+    assert found.maps[:, :, :8].sum() > 0.01
+    assert found.maps[:, :, 8:].abs().max() == 0
+    copies = [
+        compute_cams(net, images * f, 1, score_fn=Left(), options=MapOptions(sign="absolute")).maps
+        for f in (0.9, 1, 1.1)
+    ]
+    torch.testing.assert_close(found.maps, torch.stack(copies).mean(0))
+
+
+def test_neither_are_sequences_turned_round_in_time():
+    net = nn.Sequential(nn.Conv1d(2, 3, 3, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(30, 2))
+    series = torch.rand(2, 2, 8, generator=torch.Generator().manual_seed(0))
+    found = compute_cams(net, series, 1, target_layer="1", options=MapOptions(aug_smooth=True))
+    copies = [compute_cams(net, series * f, 1, target_layer="1").maps for f in (0.9, 1.0, 1.1)]
+    torch.testing.assert_close(found.maps, torch.stack(copies).mean(0))
+
+
 def test_the_class_of_the_copies_is_that_of_the_plain_picture():
     """A brighter copy may be taken for another class; its map must not be mixed in."""
     net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.Flatten(), nn.Linear(4, 2))
@@ -291,3 +320,11 @@ def test_volumes_have_maps_with_a_depth():
     assert found.grid == (3, 4, 4)
     assert found.maps[0, 2, 1, 3].item() == pytest.approx(5.0)
     assert found.maps.sum().item() == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("options", [None, {"sign": "signed"}])
+def test_options_are_an_object(options):
+    with pytest.raises(TypeError, match=rf"options: expected camdebug\.MapOptions, got {type(options).__name__}"):
+        compute_cams(hand_net(), CELL, 0, options=options)
+    with pytest.raises(TypeError, match=r"options: expected camdebug\.MapOptions"):
+        compute_top_cams(hand_net(), CELL, 1, options=options)
