@@ -72,12 +72,11 @@ def matched_box_score(
 
 @dataclass(frozen=True, eq=False)
 class MatchedBoxScore:
-    """A ``score_fn``: the score of the detection of the class that matches one box, the same in all pictures.
+    """A ``score_fn``: the score of the detection of the class that matches a box.
 
     Args:
-        boxes: ``(4,)`` or ``(1, 4)``: left, top, right, bottom, in pixels of the pictures as the model gets them.
-            ``(N, 4)``, one for each picture, only where every forward is of all pictures; the
-            search for the target layer passes one.
+        boxes: ``(4,)`` or ``(1, 4)`` for all pictures, or ``(N, 4)``, one for each (``compute_cams`` alone takes that):
+            left, top, right, bottom, in pixels of the pictures as the model gets them.
         min_iou: the smallest overlap (intersection over union) that is a match, above 0 and up to 1.
 
     Raises:
@@ -98,6 +97,15 @@ class MatchedBoxScore:
         if not 0 < self.min_iou <= 1:
             raise ValueError(f"min_iou: expected above 0 and up to 1, got {self.min_iou!r}")
         object.__setattr__(self, "boxes", boxes)
+
+    @property
+    def of_pictures(self) -> int | None:
+        """For how many pictures there are boxes; ``None`` when there is one for all."""
+        return None if len(self.boxes) == 1 else len(self.boxes)
+
+    def of_rows(self, rows: slice | Tensor) -> MatchedBoxScore:
+        """For some of the pictures only."""
+        return self if self.of_pictures is None else MatchedBoxScore(self.boxes[rows], self.min_iou)
 
     def __call__(self, output: Any, class_idx: Tensor) -> Tensor:  # noqa: ANN401
         """``(n,)`` scores from a detector's output and ``(n,)`` int64; see :func:`matched_box_score`."""

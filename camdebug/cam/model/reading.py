@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -84,6 +84,18 @@ class OutputReader:
             TypeError, ValueError: when ``score_fn`` gives no scores, or ``task`` contradicts it.
         """
         return self._read(scores_in(output)) if self.score_fn is None else self._asked(self.score_fn, output)
+
+    @property
+    def of_pictures(self) -> int | None:
+        """For how many pictures ``score_fn`` has a region or a box each; ``None`` when it is the same for all."""
+        found = getattr(self.score_fn, "of_pictures", None)
+        return found if isinstance(found, int) else None
+
+    def of_rows(self, rows: slice | Tensor) -> OutputReader:
+        """For some of the pictures only."""
+        if self.of_pictures is None:
+            return self
+        return replace(self, score_fn=self.score_fn.of_rows(rows))  # type: ignore[union-attr]
 
     def _read(self, entry: Entry) -> ClassScores:
         value, link = entry.value, self._link(entry)

@@ -61,12 +61,11 @@ def region_score(output: Any, class_idx: Tensor, mask: Tensor) -> Tensor:  # noq
 
 @dataclass(frozen=True, eq=False)
 class RegionScore:
-    """A ``score_fn``: the mean score of the class over one region, the same in all pictures.
+    """A ``score_fn``: the mean score of the class over a region.
 
     Args:
-        mask: ``(H, W)`` or ``(1, H, W)``, as large as the model's map of scores; the region is where it is not 0.
-            ``(N, H, W)``, one for each picture, only where every forward is of all pictures; the
-            search for the target layer passes one.
+        mask: ``(H, W)`` or ``(1, H, W)`` for all pictures, or ``(N, H, W)``, one for each (``compute_cams`` alone takes
+            that); as large as the model's map of scores. The region is where it is not 0.
 
     Raises:
         TypeError, ValueError: when the mask is no such tensor, or a region is empty.
@@ -83,6 +82,15 @@ class RegionScore:
         if not region.flatten(1).any(1).all():
             raise ValueError("mask: expected a region with at least one pixel, got an empty one")
         object.__setattr__(self, "mask", region)
+
+    @property
+    def of_pictures(self) -> int | None:
+        """For how many pictures there are masks; ``None`` when there is one for all."""
+        return None if len(self.mask) == 1 else len(self.mask)
+
+    def of_rows(self, rows: slice | Tensor) -> RegionScore:
+        """For some of the pictures only."""
+        return self if self.of_pictures is None else RegionScore(self.mask[rows])
 
     def __call__(self, output: Any, class_idx: Tensor) -> Tensor:  # noqa: ANN401
         """``(n,)`` scores from a model's output and ``(n,)`` int64; see :func:`region_score`."""
