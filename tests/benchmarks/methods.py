@@ -1,8 +1,9 @@
 """Every method on every layout beside its peers: one table of ratios.
 
 A method is timed on the pictures that it can do in reasonable time, and all of a row on the same ones: one for those
-that run the network once for each channel, a batch for the others. Beside peers the former are timed on the first network
-alone, where a peer's map of one picture takes half a minute; Score-CAM, which has no shorter way, is left out elsewhere.
+that run the network once for each channel, a batch for the others. Beside peers the former are timed on the first
+network alone, where a peer's map of one picture takes half a minute; Score-CAM, which has no shorter way, is left out
+elsewhere.
 """
 
 from __future__ import annotations
