@@ -278,6 +278,144 @@ def test_gradients_that_wait_for_the_optimizer_stay_bit_for_bit_and_none_stays_n
     assert before["stem.0.weight"] is None
 
 
+class Keeps(ConvNet):
+    """Gradients of many kinds: sparse, of a hidden module, of a plain tensor, of a frozen weight, and none."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(5, 3, sparse=True)
+        self.hidden = [nn.Linear(3, 3)]
+        self.scale = torch.ones(1, requires_grad=True)
+
+    def forward(self, x):
+        scores = super().forward(x) * self.scale + self.table(torch.zeros(len(x), dtype=torch.int64))
+        return self.hidden[0](scores)
+
+    def leaves(self):
+        return [*self.parameters(), *self.hidden[0].parameters(), self.scale]
+
+
+def backward(model):
+    """Adds to every gradient, as a ``score_fn`` of the user's may."""
+    with torch.enable_grad():
+        model(pictures()).square().sum().backward()
+
+
+def waiting():
+    model = Keeps()
+    backward(model)
+    model.stem[1].bias.grad = None
+    model.stem[0].weight.requires_grad_(False)
+    return model
+
+
+def gradients_of(model):
+    return [None if p.grad is None else (p.grad, p.grad.to_dense().clone()) for p in model.leaves()]
+
+
+def assert_same_gradients(model, before):
+    for parameter, kept in zip(model.leaves(), before, strict=True):
+        if kept is None:
+            assert parameter.grad is None
+        else:
+            assert parameter.grad is kept[0]
+            assert torch.equal(parameter.grad.to_dense(), kept[1])
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_a_backward_within_the_block_adds_nothing_to_gradients_that_wait(error):
+    model = waiting()
+    before, inside = gradients_of(model), []
+
+    def look():
+        with borrowed(model):
+            inside.extend(p.grad for p in model.leaves())
+            backward(model)
+            inside.append(model.table.weight.grad)
+            if error:
+                raise error("stop")
+
+    if error:
+        with pytest.raises(error, match="stop"):
+            look()
+    else:
+        look()
+    assert inside[:-1] == [None] * len(model.leaves())
+    assert inside[-1].is_sparse
+    assert_same_gradients(model, before)
+    assert {None if b is None else b[0].layout for b in before} == {None, torch.strided, torch.sparse_coo}
+
+
+def test_without_the_guard_such_a_backward_changes_gradients_that_wait():
+    model = waiting()
+    before = gradients_of(model)
+    backward(model)
+    with pytest.raises(AssertionError):
+        assert_same_gradients(model, before)
+
+
+def test_a_loan_within_a_loan_gives_gradients_back_as_well():
+    model = waiting()
+    before = gradients_of(model)
+    with borrowed(model):
+        backward(model)
+        outer = gradients_of(model)
+        with borrowed(model):
+            backward(model)
+        assert_same_gradients(model, outer)
+    assert_same_gradients(model, before)
+
+
+def test_gradients_that_are_views_of_a_bucket_stay_views_of_it():
+    model = ConvNet()
+    bucket = torch.arange(sum(p.numel() for p in model.parameters())).float()
+    for parameter, part in zip(model.parameters(), bucket.split([p.numel() for p in model.parameters()]), strict=True):
+        parameter.grad = part.view_as(parameter)
+    expected = bucket.clone()
+    with borrowed(model):
+        backward(model)
+    assert torch.equal(bucket, expected)
+    bucket += 1
+    assert next(model.parameters()).grad.flatten()[:2].tolist() == [1.0, 2.0]
+
+
+def test_a_gradient_that_torch_would_not_take_back_is_left_where_it_is():
+    model = ConvNet()
+    model(pictures()).sum().backward()
+    weight = model.head[1].weight
+    weight.data = weight.data.half()
+    grad, before = weight.grad, weight.grad.clone()
+    with borrowed(model):
+        assert weight.grad is grad
+        assert model.head[1].bias.grad is None
+    assert weight.grad is grad
+    assert torch.equal(grad, before)
+    with pytest.raises(RuntimeError, match="grad"):
+        weight.grad = grad.clone()
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_score_function_that_calls_backward_changes_nothing_under_accumulation(accumulated):
+    def meddles(output, class_idx):
+        score = output.gather(1, class_idx[:, None])[:, 0]
+        if score.requires_grad:
+            called.append(score.sum().backward(retain_graph=True))
+        return score
+
+    weights, called = [], []
+    for looks in (False, True):
+        model = ConvNet()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for _ in range(accumulated):
+            model(pictures()).square().sum().backward()
+            if looks:
+                compute_cams(model, pictures(), [0, 1, 2], score_fn=meddles)
+        optimizer.step()
+        weights.append([p.detach().clone() for p in model.parameters()])
+    assert len(called) >= accumulated
+    assert all(map(torch.equal, *weights))
+
+
 def test_a_lazy_model_is_refused_because_a_look_would_draw_its_weights():
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(2))
     with pytest.raises(ValueError, match=r"model: 0.weight is not initialised yet .a lazy module.*one forward first"):

@@ -1,5 +1,7 @@
 """Parameters that are kept in unusual places, hooks on them, and trainings in which foreign code runs."""
 
+import copy
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -210,35 +212,110 @@ def test_whole_numbers_cannot_be_copied_so_but_go_back_too():
     assert held.tolist() == [1, 2]
 
 
-def steps_the_trainings_optimizer(model):
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+def adds(model):
+    """In the way that counts as a change."""
+    with torch.no_grad():
+        model.head[1].weight.add_(0.5)
+
+
+def adds_behind_the_back(model):
+    """Autograd notices nothing."""
+    model.head[1].weight.data.add_(0.5)
+
+
+def swaps(model):
+    model.head[1].weight.data = torch.ones(8, 8)
+
+
+def writes_nan(model):
+    model.head[1].weight.data[0, 0] = float("nan")
+
+
+def steps(model):
+    """With gradients that it made itself."""
+    model.requires_grad_(True)
+    with torch.enable_grad():
+        model(pictures()).square().sum().backward()
+    torch.optim.SGD([model.head[1].weight], 0.1).step()
+
+
+def on_a_real_model(write, *, then=None):
+    """A callable that leaves alone what it is given, and writes to the training's own."""
+    model = ConvNet()
+    model(pictures()).sum().backward()
+    twin = copy.deepcopy(model)
+    weight = model.head[1].weight
+    twin.head[1].weight = weight
+    twin.head[1].bias.data.zero_()
+
+    def meddler(_model, images, class_idx):
+        write(twin)
+        if then:
+            raise then("in the middle")
+        return images.sum(1)
+
+    return model, weight, meddler
+
+
+@pytest.mark.parametrize("write", [adds, adds_behind_the_back, swaps, writes_nan, steps])
+def test_what_is_written_to_a_parameter_that_it_held_is_put_back_and_told(write):
+    model, weight, meddler = on_a_real_model(write)
+    before, place = facts(model), weight.data_ptr()
+    with pytest.raises(RuntimeError) as told:
+        look(model, pictures(), [0, 1, 2], foreign(meddler))
+    assert str(told.value) == (
+        "method: meddler wrote to the training's own parameters (weight); they have been put back, but it would do so "
+        "at each look: let it work on the model it is given, and keep no optimizer and no parameters in it"
+    )
+    assert facts(model) == before
+    assert weight.data_ptr() == place
+    meddler(model, pictures(), None)
+    assert facts(model) != before
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_it_is_put_back_as_well_when_the_callable_raises_afterwards(error):
+    model, _, meddler = on_a_real_model(adds_behind_the_back, then=error)
+    before = facts(model)
+    with pytest.raises(error, match="in the middle"):
+        look(model, pictures(), [0, 1, 2], foreign(meddler))
+    assert facts(model) == before
+
+
+def test_a_diverged_parameter_that_nobody_wrote_to_is_told_to_nobody():
+    model = ConvNet()
+    model.head[1].weight.data[0, 0] = float("nan")
+    before = facts(model)
+    look(model, pictures(), [0, 1, 2], foreign(lambda model, images, class_idx: images.sum(1)))
+    assert facts(model) == before
+
+
+def test_what_is_put_back_does_not_count_as_a_change_of_the_parameter():
+    """A graph that waits for its backward would refuse one."""
+    model, weight, meddler = on_a_real_model(adds_behind_the_back)
+    loss = model(pictures()).square().sum()
+    version = weight._version
+    with pytest.raises(RuntimeError, match="wrote to the training's own"):
+        look(model, pictures(), [0, 1, 2], foreign(meddler))
+    assert weight._version == version
+    loss.backward()
+
+
+def test_a_step_of_the_trainings_optimizer_finds_no_gradients_and_moves_nothing():
+    model = ConvNet()
+    model(pictures()).sum().backward()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
 
     def meddler(model, images, class_idx):
         optimizer.step()
         return images.sum(1)
 
-    return meddler
-
-
-def clears_the_trainings_gradients(model):
-    held = list(model.parameters())
-
-    def meddler(model, images, class_idx):
-        for parameter in held:
-            parameter.grad.zero_()
-        return images.sum(1)
-
-    return meddler
-
-
-@pytest.mark.parametrize("make", [steps_the_trainings_optimizer, clears_the_trainings_gradients])
-def test_writing_to_what_it_held_before_cannot_be_undone_and_is_told(make):
-    model = ConvNet()
-    model(pictures()).sum().backward()
-    with pytest.raises(
-        RuntimeError, match=r"method: meddler has written to the training's own parameters or gradients"
-    ):
-        look(model, pictures(), [0, 1, 2], foreign(make(model)))
+    before = facts(model)
+    look(model, pictures(), [0, 1, 2], foreign(meddler))
+    assert facts(model) == before
+    assert not optimizer.state
+    meddler(model, pictures(), None)
+    assert facts(model) != before
 
 
 def test_gradients_that_it_throws_away_by_an_optimizer_it_held_are_put_back():
@@ -263,6 +340,10 @@ def test_parameters_made_in_inference_mode_are_left_as_they_are():
         learns = model.head[1].weight
         assert learns.requires_grad
         assert not learns.is_inference()
+    assert facts(model) == before
+    held = model.head[1].weight
+    with pytest.raises(RuntimeError, match="wrote to"), harmless(model, name="mine", seed=0), torch.inference_mode():
+        held.add_(1)
     assert facts(model) == before
 
 

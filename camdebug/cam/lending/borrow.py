@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from camdebug.cam.lending.belongings import CONTAINERS, is_worker, keeper_of, reachable
-from camdebug.cam.lending.keepers import Container, Keeper, restore_dict
+from camdebug.cam.lending.keepers import Container, Gradient, Keeper, restore_dict, same_bits
 from camdebug.rng import preserved_rng
 
 LeftOut = Callable[[str, str], None]
@@ -39,7 +39,9 @@ def borrowed(
     (set as an attribute: ``eval()`` and ``train()`` may be overridden), buffers and plain attributes of every
     submodule, and what these hold, however deep: lists, dicts, sets, deques, tensors, arrays, objects of the model's
     own with ``__dict__`` or ``__slots__``, and modules that are hidden in them; the grad mode and the cache of
-    autocast. ``.grad`` is never touched, because gradients are taken with respect to an activation only.
+    autocast. Meanwhile ``.grad`` of parameters, and of other leaves, is ``None``; on exit it is the very object that it
+    was, without a copy, so what a ``backward()`` within the block adds up is thrown away. Hooks on parameters do run
+    in such a ``backward()``.
 
     Not kept: what is no part of the model (attributes of classes, globals, closures, files), iterators, objects of
     libraries (also those of the user's own subclasses of a library's classes, but for mixins such as ``Generic`` or
@@ -67,12 +69,15 @@ def borrowed(
     with preserved_rng(), torch.inference_mode(False), torch.no_grad(), _eager(), _uncached():
         states = [_ModuleState.of(name, module, copied) for name, module in model.named_modules()]
         held = _held_by(states, copied, on_left_out or _ignored)
+        gradients = _gradients_of([*states, *(keeper for keeper in held if isinstance(keeper, _ModuleState))])
         try:
+            for gradient in gradients:
+                gradient.put_aside()
             for state in states:
                 state.module.training = False
             yield changed
         finally:
-            changed.extend(_restore_all(states, held))
+            changed.extend(_restore_all(states, [*held, *gradients]))
 
 
 def _restore_all(states: Sequence[_ModuleState], held: Sequence[Keeper]) -> list[str]:
@@ -81,6 +86,12 @@ def _restore_all(states: Sequence[_ModuleState], held: Sequence[Keeper]) -> list
         if "training" in state.attributes:  # a compiled module has none of its own
             vars(state.module)["training"] = state.attributes["training"]
     return _every([keeper.restore for keeper in (*states, *held)])
+
+
+def _gradients_of(states: Sequence[_ModuleState]) -> list[Gradient]:
+    """Of all leaves that are attributes, buffers or parameters."""
+    tensors = (t for state in states for t in (*state.parameters, *(content.tensor for content in state.contents)))
+    return [Gradient.of(t) for t in {id(t): t for t in tensors}.values() if t.is_leaf and not t.is_inference()]
 
 
 def _ignored(name: str, why: str) -> None:
@@ -191,6 +202,10 @@ class _ModuleState:
     contents: list[_Content]
     parts: list[Container]
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for _, parameter, _ in self.data]
+
     @classmethod
     def of(cls, name: str, module: nn.Module, copied: Collection[str] | None) -> _ModuleState:
         attributes, buffers = dict(vars(module)), dict(module._buffers)
@@ -243,7 +258,7 @@ class _Content:
     def restore(self) -> list[str]:
         if self.tensor.grad_fn is not None and not self.in_graph:
             self.tensor.detach_()  # an update in place from an activation that required a gradient
-        if _same_bits(self.tensor, self.copy):
+        if same_bits(self.tensor, self.copy):
             return []
         if self.tensor.shape == self.copy.shape and self.tensor.layout is torch.strided:
             self.tensor.detach().copy_(self.copy)
@@ -261,14 +276,3 @@ def _restore_data(key: str, parameter: nn.Parameter, data: Tensor) -> list[str]:
 
 def _has_content(value: object) -> bool:
     return isinstance(value, Tensor) and not (value.is_meta or is_lazy(value))
-
-
-def _same_bits(a: Tensor, b: Tensor) -> bool:
-    """Equal to the last bit: a NaN equals itself, and 0 is not -0."""
-    if a.shape != b.shape:
-        return False
-    if a.layout is not torch.strided:
-        return _same_bits(a.to_dense(), b.to_dense())
-    if type(a) is not Tensor or a.is_complex() or a.is_quantized:
-        return torch.equal(a, b)
-    return torch.equal(a.contiguous().reshape(-1).view(torch.uint8), b.contiguous().reshape(-1).view(torch.uint8))

@@ -99,6 +99,35 @@ class Array:
         return [self.name]
 
 
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """What waits in ``.grad`` of a leaf tensor for an optimizer: the object itself, as it may be a view of a bucket."""
+
+    tensor: Tensor
+    grad: Tensor | None
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Gradient:
+        """Remember it."""
+        return cls(tensor, tensor.grad)
+
+    def put_aside(self) -> None:
+        """Let nothing be added to it. Not one of another shape or format: torch would not take it back."""
+        found = self.grad
+        if found is not None and _like(found) == _like(self.tensor):
+            self.tensor.grad = None
+
+    def restore(self) -> list[str]:
+        """Put it back, and throw away what came meanwhile. The tensor itself has not changed, so no name is told."""
+        if self.tensor.grad is not self.grad:
+            self.tensor.grad = self.grad
+        return []
+
+
+def _like(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.shape, tensor.dtype, tensor.device
+
+
 def _same_bytes(a: Any, b: Any) -> bool:  # noqa: ANN401
     """Without a copy of either, if it can be. Of objects the addresses are compared."""
     if a.dtype.kind == "T":
@@ -196,3 +225,19 @@ def restore_dict(present: dict[str, Any], before: dict[str, Any], quiet: tuple[s
 def same_scalar(a: object, b: object) -> bool:
     """Equal numbers or texts, though maybe two objects."""
     return type(a) is type(b) and isinstance(a, (bool, int, float, str, type(None))) and a == b
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Equal to the last bit: a NaN equals itself, and 0 is not -0."""
+    if a.shape != b.shape:
+        return False
+    if a.layout is not torch.strided:
+        return same_bits(a.to_dense(), b.to_dense())
+    if type(a) is not Tensor or a.is_complex() or a.is_quantized:
+        return torch.equal(a, b)
+    whole = _WHOLE[a.element_size()]
+    return torch.equal(a.contiguous().reshape(-1).view(whole), b.contiguous().reshape(-1).view(whole))
+
+
+_WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By size: whole numbers of other formats are not needed, for complex numbers are compared as they are."""
