@@ -12,8 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook
 
+from camdebug.cam.engine import compute_cams
 from camdebug.cam.methods.foreign import Foreign, as_maps, foreign, name_of
 from camdebug.cam.methods.one_pass import ONE_PASS
+from camdebug.cam.methods.registry import check_methods, method_names
+from camdebug.cam.model.segmentation import region_score
 
 CLASSES = [0, 1, 2]
 
@@ -328,7 +331,10 @@ def test_volumes_have_maps_of_three_axes_and_signals_of_one():
         (torch.ones(2, 3, 4) * 1j, TypeError, "; got a tensor of torch.complex64"),
         (ONES[0], ValueError, "; got shape (3, 4)"),
         (ONES[:1], ValueError, "; got shape (1, 3, 4)"),
-        (ONES[:, None], ValueError, "; got shape (2, 1, 3, 4)"),
+        (
+            *(ONES[:, None], ValueError),
+            "; got shape (2, 1, 3, 4); leave out the axis of channels with squeeze(1)",
+        ),
         (ONES[:, :0], ValueError, "; got shape (2, 0, 4)"),
         (torch.ones(2, 3, 8, 8), ValueError, "; got shape (2, 3, 8, 8); sum it over channels"),
     ],
@@ -349,22 +355,165 @@ class Explainer:
     __call__ = attribute
 
 
+def named(name):
+    def function(model, images, class_idx):
+        return images.sum(1)
+
+    function.__name__ = name
+    return function
+
+
+A_LAMBDA = lambda model, images, class_idx: images.sum(1)  # noqa: E731
+LINE = A_LAMBDA.__code__.co_firstlineno
+FROM_A_LONG_FILE = eval(compile("\n" * 1233 + "lambda *given: given[1].sum(1)", f"/a/{'b' * 99}\n.py", "eval"))
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
     [
         (saliency, "saliency"),
-        (lambda model, images, class_idx: images.sum(1), "custom"),
+        (A_LAMBDA, f"custom (test_foreign.py:{LINE})"),
         (partial(partial(saliency), class_idx=None), "saliency"),
-        (partial(lambda model, images, class_idx: images), "custom"),
+        (partial(A_LAMBDA), f"custom (test_foreign.py:{LINE})"),
+        (FROM_A_LONG_FILE, f"custom ({'b' * 46}:1234)"),
         (Explainer(), "Explainer"),
         (Explainer().attribute, "attribute"),
         (partial(Explainer()), "Explainer"),
+        (named("../x\n\x1b[31m\u202e" + "y" * 99), "../x [31m" + "y" * 51),
+        (named("\x1b"), "custom"),
     ],
 )
 def test_a_method_has_the_name_of_its_function(function, name):
     assert name_of(function) == name
+    assert len(name) <= 60
     assert foreign(function) == Foreign(function, name)
     assert not foreign(function).layered
+
+
+def test_two_lambdas_have_two_names_for_their_maps_must_not_be_compared():
+    first = lambda model, images, class_idx: images.sum(1)  # noqa: E731
+    second = lambda model, images, class_idx: images.mean(1)  # noqa: E731
+    assert name_of(first) != name_of(second)
+    assert [method.name for method in check_methods([first, second])] == [name_of(first), name_of(second)]
+
+
+@pytest.mark.parametrize("name", ["hirescam", "scorecam", "gradcam:GradCAM", method_names()[-1]])
+def test_a_function_that_is_called_as_a_known_method_is_refused(name):
+    with pytest.raises(ValueError, match=f"method: the function is called '{name}', .* give the function another name"):
+        check_methods(named(name))
+    assert check_methods(named("my_" + name))[0].name == "my_" + name
+
+
+# What it raises
+
+
+def wants_more(model, images, class_idx, more):
+    return images.sum(1)
+
+
+def has_a_bug(model, images, class_idx):
+    raise KeyError("nothing\nat all")
+
+
+def asks_us_wrongly(model, images, class_idx):
+    return compute_cams(model, images, class_idx, method="nocam").maps
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "text", "cause"),
+    [
+        (
+            *(wants_more, RuntimeError),
+            "method: wants_more raised TypeError: wants_more() missing 1 required positional argument: 'more'",
+            TypeError,
+        ),
+        (has_a_bug, RuntimeError, "method: has_a_bug raised KeyError: 'nothing\\nat all'", KeyError),
+        (raises, RuntimeError, "method: raises raised RuntimeError: in the middle", RuntimeError),
+        (asks_us_wrongly, ValueError, "method: expected one of gradcam", None),
+    ],
+)
+def test_what_a_callable_raises_is_told_under_its_name(function, error, text, cause):
+    with pytest.raises(error) as told:
+        look(ConvNet(), pictures(), CLASSES, foreign(function))
+    assert str(told.value).startswith(text)
+    assert type(told.value.__cause__) is (cause or type(None))
+
+
+SHORTAGES = [torch.OutOfMemoryError("out of memory"), MemoryError("too much"), RuntimeError("CUDA out of memory")]
+UNCHANGED = [*SHORTAGES, KeyboardInterrupt("now"), SystemExit(3)]
+
+
+@pytest.mark.parametrize("error", UNCHANGED, ids=lambda error: type(error).__name__)
+def test_shortages_of_memory_and_interrupts_go_on_as_they_are(error):
+    def fails(*_given):
+        raise error
+
+    model, images = ConvNet(), pictures()
+    for options in ({"method": fails}, {"forward_fn": fails, "target_layer": "relu"}, {"score_fn": fails}):
+        with pytest.raises(type(error)) as told:
+            compute_cams(model, images, CLASSES, **options)
+        assert told.value is error
+
+
+def test_what_forward_fn_and_score_fn_raise_is_told_under_their_names():
+    model, images = ConvNet(), pictures()
+
+    def fails(model, images):
+        raise ValueError("not so")
+
+    with pytest.raises(RuntimeError, match=r"^forward_fn: raised ValueError: not so$") as told:
+        compute_cams(model, images, CLASSES, forward_fn=fails)
+    assert str(told.value.__cause__) == "not so"
+    with pytest.raises(RuntimeError, match=r"^score_fn: raised TypeError: .*takes 0 positional arguments but 2 were"):
+        compute_cams(model, images, CLASSES, score_fn=lambda: None)
+    with pytest.raises(RuntimeError, match=r"^score_fn: raised ValueError: foo: bar$"):
+        compute_cams(model, images, CLASSES, score_fn=lambda output, class_idx: refuses())
+    found = compute_cams(model, images, CLASSES, forward_fn=lambda model, images: model(images))
+    assert torch.equal(found.maps, compute_cams(model, images, CLASSES).maps)
+
+
+def refuses():
+    """A text like ours, but not ours."""
+    raise ValueError("foo: bar")
+
+
+@pytest.mark.parametrize(
+    ("score_fn", "error", "text"),
+    [
+        (
+            lambda output, class_idx: region_score(output, class_idx, None),
+            TypeError,
+            r"^score_fn: a region needs maps of scores",
+        ),
+        (lambda output, class_idx: None, TypeError, r"^score_fn: expected scores of shape \(\d,\)"),
+    ],
+)
+def test_errors_of_ours_that_name_an_argument_are_not_told_twice(score_fn, error, text):
+    with pytest.raises(error, match=text):
+        compute_cams(ConvNet(), pictures(), CLASSES, score_fn=score_fn)
+
+
+class Masked(ConvNet):
+    def forward(self, images, mask):
+        return super().forward(images * mask[:, None, None, None])
+
+
+class BrokenInside(ConvNet):
+    def forward(self, images):
+        return Masked.forward(self, images)
+
+
+def test_a_model_that_takes_more_than_pictures_is_told_what_to_pass():
+    with pytest.raises(TypeError) as told:
+        compute_cams(Masked(), pictures(), CLASSES, target_layer="relu")
+    assert str(told.value) == (
+        "model: its forward takes more than pictures (Masked.forward() missing 1 required positional argument: "
+        "'mask'); pass inputs=[...] or forward_fn="
+    )
+    assert type(told.value.__cause__) is TypeError
+    compute_cams(Masked(), pictures(), CLASSES, inputs=[torch.ones(3)])
+    with pytest.raises(TypeError, match=r"^Masked.forward\(\) missing 1 required positional argument"):
+        compute_cams(BrokenInside(), pictures(), CLASSES, target_layer="relu")
 
 
 def test_it_can_be_pickled_if_the_callable_can():

@@ -17,12 +17,15 @@ from tiny_nets import ConvNet, graph_of, pictures, slow_map
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from camdebug.cam.engine import compute_cams
 from camdebug.cam.methods import grad_cam_bridge
 from camdebug.cam.methods.foreign import foreign
 from camdebug.cam.methods.grad_cam_bridge import _classes, bridge
 from camdebug.cam.methods.one_pass import ONE_PASS
+from camdebug.cam.methods.registry import needs_gradient, needs_layer
 from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.options import MapOptions
 from camdebug.cam.target.layers import TargetLayer
 from camdebug.cam.target.layout import Layout
 
@@ -293,7 +296,7 @@ def test_models_that_grad_cam_itself_cannot_read_are_read_as_we_read_them(kind, 
 def test_methods_that_compare_classes_need_all_of_them():
     net = Odd()
     layers = (TargetLayer(net.block, "block", Layout("NCHW", (4, 4)), ""),)
-    with pytest.raises(ValueError, match="score_fn: the model's output does not tell how many classes there are"):
+    with pytest.raises(ValueError, match="num_classes: the model's output does not tell how many classes there are"):
         look(
             *(net, pictures(1), [0], bridge("gradcam:FinerCAM")),
             layer=layers,
@@ -339,13 +342,35 @@ def test_refine_cam_multiplies_the_maps_of_all_layers():
     assert bridge("gradcam:GradCAM").layered
 
 
+@pytest.mark.parametrize("kind", ["FullGrad", "RefineCAM"])
+def test_methods_that_have_no_single_layer_can_be_asked_for_alone(kind):
+    net, images = ConvNet().eval(), pictures(2)
+    found = compute_cams(net, images, CLASSES, method=f"gradcam:{kind}", options=MapOptions(sign="signed")).maps
+    beside = compute_cams(
+        net, images, CLASSES, method=[f"gradcam:{kind}", "gradcam"], options=MapOptions(sign="signed")
+    )
+    assert torch.equal(found, beside[f"gradcam:{kind}"].maps)
+    assert found.max() > 0.5
+    if kind == "FullGrad":
+        np.testing.assert_allclose(found.numpy(), by_grad_cam(kind, net, net.relu, None, images, CLASSES), atol=1e-6)
+
+
+def test_refine_cam_needs_a_layer_and_full_grad_none():
+    assert [needs_layer(bridge(f"gradcam:{kind}")) for kind in ("FullGrad", "RefineCAM", "GradCAM")] == [
+        *(False, True, True)
+    ]
+    assert not any(needs_gradient(bridge(f"gradcam:{kind}")) for kind in KINDS)
+
+
 def test_our_own_maps_beside_it_are_as_if_it_had_not_been_there():
     net, plain = ConvNet().train(), ONE_PASS["gradcam"]
     alone = looked(net, pictures(4), [0] * 4, plain, chunk_size=2)
     methods = [bridge(f"gradcam:{kind}") for kind in ("AblationCAM", "FullGrad")]
     beside = looked(net, pictures(4), [0] * 4, *methods, foreign(lambda *given: given[1].sum(1)), plain, chunk_size=2)
     assert torch.equal(alone["gradcam"], beside["gradcam"])
-    assert list(beside) == ["gradcam:AblationCAM", "gradcam:FullGrad", "custom", "gradcam"]
+    assert [name.partition(" ")[0] for name in beside] == [
+        *("gradcam:AblationCAM", "gradcam:FullGrad", "custom", "gradcam")
+    ]
 
 
 def test_the_layer_that_all_ablations_share_by_default_keeps_no_activations():

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -17,6 +18,7 @@ from torch.nn.utils import parametrizations, weight_norm
 from camdebug.cam.explain import Recipe
 from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lending.stand_ins import harmless, stand_ins
+from camdebug.cam.lending.switches import SWITCHES
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods.foreign import foreign
 from camdebug.cam.model.subject import ModelUse
@@ -345,6 +347,98 @@ def test_parameters_made_in_inference_mode_are_left_as_they_are():
     with pytest.raises(RuntimeError, match="wrote to"), harmless(model, name="mine", seed=0), torch.inference_mode():
         held.add_(1)
     assert facts(model) == before
+
+
+# Switches
+
+
+def opposite(value):
+    """Another setting of a switch."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return "ieee" if value == "tf32" else "tf32"
+    return tuple(not one for one in value)
+
+
+TO = {
+    "default device": torch.device("meta"),
+    "default dtype": torch.float64,
+    "threads": torch.get_num_threads() + 1,
+    "numpy errors": {"divide": "raise", "over": "ignore", "under": "warn", "invalid": "raise"},
+    "float32 matmul": "medium",
+    **{f"autocast dtype {kind}": torch.float32 for kind in ("cpu", "cuda")},
+}
+
+
+def settings():
+    return {name: read() for name, (read, _) in SWITCHES.items()}
+
+
+def put_back(before):
+    for name, (_, switch) in SWITCHES.items():
+        switch(before[name])
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_that_a_callable_sets_is_put_back(name):
+    read, switch = SWITCHES[name]
+    before, seen = settings(), []
+    other = TO[name] if name in TO else opposite(before[name])
+
+    def meddler(model, images, class_idx):
+        switch(other)
+        seen.append(read())
+        return images.sum(1)
+
+    look(ConvNet(), pictures(), [0, 1, 2], foreign(meddler))
+    assert settings() == before
+    assert seen == [other]
+    assert other != before[name]
+
+
+def test_switches_that_were_set_before_stay_set():
+    before = settings()
+    try:
+        torch.set_default_device("cpu"), torch.backends.mkldnn.set_flags(False), np.seterr(all="raise")
+        torch.set_flush_denormal(True), torch.set_float32_matmul_precision("high"), torch.set_anomaly_enabled(True)
+        set_before = settings()
+
+        def meddler(model, images, class_idx):
+            torch.set_default_device("meta"), torch.backends.mkldnn.set_flags(True), np.seterr(all="ignore")
+            torch.set_flush_denormal(False), torch.set_float32_matmul_precision("medium")
+            torch.set_anomaly_enabled(False)
+            return images.sum(1)
+
+        look(ConvNet(), pictures(), [0, 1, 2], foreign(meddler))
+        found = settings()
+    finally:
+        put_back(before)
+    assert found == set_before
+    assert settings() == before
+    changed = {name for name in before if before[name] != set_before[name]}
+    assert {"default device", "mkldnn.enabled", "numpy errors", "denormal numbers", "float32 matmul"} <= changed
+
+
+def test_a_precision_that_was_set_in_the_newer_way_stays_although_the_older_cannot_be_read():
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this torch has one way only")
+    matmul, before = torch.backends.cuda.matmul, settings()
+    try:
+        torch.set_float32_matmul_precision("highest")
+        matmul.fp32_precision = "tf32"
+        with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+            torch.get_float32_matmul_precision()
+
+        def meddler(model, images, class_idx):
+            matmul.fp32_precision = "ieee"
+            return images.sum(1)
+
+        look(ConvNet(), pictures(), [0, 1, 2], foreign(meddler))
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        put_back(before)
+    assert settings() == before
 
 
 # Trainings

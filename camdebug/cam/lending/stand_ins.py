@@ -7,10 +7,9 @@ parameter fires: under DDP such a hook begins an all-reduce for which the other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn.modules import module as torch_modules
 from camdebug.cam.lending.belongings import reachable
 from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lending.keepers import Container, Gradient, same_bits
+from camdebug.cam.lending.switches import switches_kept
 from camdebug.rng import seeded_rng
 
 
@@ -29,7 +29,7 @@ def harmless(model: nn.Module, *, name: str, seed: int, requires_grad: bool = Tr
 
     All that ``borrowed`` keeps is kept, parts that are replaced and hooks that are left behind included, and beyond
     that: parameters, to the last bit, with ``.grad``, ``requires_grad`` and hooks; torch's global module hooks; and
-    the switches of torch that change numbers (default dtype, deterministic algorithms, cuDNN, autocast, threads).
+    the switches of torch and numpy that change numbers (:data:`camdebug.cam.lending.switches.SWITCHES`).
 
     What the code holds apart from the model, such as the training's optimizer or a list of parameters that was made
     before, leads to the real parameters. What it writes to them is put back too, and told. Gradients are set aside, so
@@ -48,7 +48,7 @@ def harmless(model: nn.Module, *, name: str, seed: int, requires_grad: bool = Tr
         RuntimeError: after the block, when a real parameter had been written to.
     """
     whole_numbers = [key for key, p in model.named_parameters() if not _is_differentiable(p)]
-    with borrowed(model, copied=whole_numbers), seeded_rng(seed), _switches_kept(), _global_hooks_kept():
+    with borrowed(model, copied=whole_numbers), seeded_rng(seed), switches_kept(), _global_hooks_kept():
         with stand_ins(model, requires_grad=requires_grad) as written, torch.enable_grad():
             yield
         if written:
@@ -196,37 +196,3 @@ def _global_hooks_kept() -> Iterator[None]:
     finally:
         for keeper in keepers:
             keeper.restore()
-
-
-_Switch = tuple[Callable[[], Any], Callable[[Any], Any]]
-"""How to read it, and how to set it."""
-
-
-def _deterministic() -> tuple[bool, bool]:
-    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-_SWITCHES: tuple[_Switch, ...] = (
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_num_threads, torch.set_num_threads),
-    (_deterministic, lambda mode: torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])),
-    *(
-        (partial(getattr, torch.backends.cudnn, key), partial(setattr, torch.backends.cudnn, key))
-        for key in ("enabled", "benchmark", "deterministic")
-    ),
-    *(
-        (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind))
-        for kind in ("cpu", "cuda")
-    ),
-)
-
-
-@contextmanager
-def _switches_kept() -> Iterator[None]:
-    before = [read() for read, _ in _SWITCHES]
-    try:
-        yield
-    finally:
-        for (read, switch), value in zip(_SWITCHES, before, strict=True):
-            if read() != value:
-                switch(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from camdebug.cam.lending.stand_ins import harmless
+from camdebug.cam.model.calling import calling
 from camdebug.cam.passes import Chunk
+from camdebug.wording import visible
 
 CamFn = Callable[[nn.Module, Tensor, Tensor], Any]
 """``(model, images (n, C, *size), class_idx (n,) int64) -> (n, *grid)``: the user's own method."""
@@ -46,29 +49,43 @@ class Foreign:
 
         Raises:
             TypeError, ValueError: when that is no map for each picture.
-            RuntimeError: when the callable wrote to the training's own parameters.
+            RuntimeError: when the callable raised an error, or wrote to the training's own parameters.
         """
         subject = chunk.subject
         with harmless(subject.model, name=self.name, seed=chunk.rows.start), subject.precision.context():
-            found = self.function(subject.model, chunk.pictures.clone(), class_idx.clone())
+            with calling(f"method: {self.name}"):
+                found = self.function(subject.model, chunk.pictures.clone(), class_idx.clone())
             return as_maps(found, chunk.pictures, self.name)
 
 
 def foreign(function: CamFn) -> Foreign:
     """A callable as a method, under its own name.
 
-    >>> foreign(lambda model, images, class_idx: images.sum(1)).name
-    'custom'
+    >>> def brightness(model, images, class_idx):
+    ...     return images.sum(1)
+    >>> foreign(brightness).name
+    'brightness'
     """
     return Foreign(function, name_of(function))
 
 
 def name_of(function: CamFn) -> str:
-    """``__name__``, that of what a ``partial`` calls, the class of an object; ``"custom"`` for a lambda."""
+    """``__name__``, that of what a ``partial`` calls, the class of an object; for a lambda where it is written.
+
+    So a lambda is ``"custom (file.py:12)"``, for maps of two different ones must not be compared when a training is
+    resumed. Without characters that cannot be printed, and at most 60 long.
+    """
     while isinstance(function, partial):
         function = function.func
     name = str(getattr(function, "__name__", type(function).__name__))
-    return "custom" if name == "<lambda>" else name
+    code = getattr(function, "__code__", None)
+    if name == "<lambda>" and code is not None:
+        line = f":{code.co_firstlineno})"
+        return f"custom ({visible(PurePath(code.co_filename).name)}"[: _LONGEST - len(line)] + line
+    return "custom" if name == "<lambda>" else visible(name)[:_LONGEST].strip() or "custom"
+
+
+_LONGEST = 60
 
 
 def as_maps(found: object, pictures: Tensor, name: str) -> Tensor:
@@ -94,11 +111,16 @@ def as_maps(found: object, pictures: Tensor, name: str) -> Tensor:
         raise TypeError(f"{text}; got a tensor of {found.dtype}")
     shape = tuple(found.shape)
     if len(shape) != 1 + len(axes) or shape[0] != len(pictures) or 0 in shape:
-        hint = "; sum it over channels" if shape == tuple(pictures.shape) else ""
-        raise ValueError(f"{text}; got shape {shape}{hint}")
+        raise ValueError(f"{text}; got shape {shape}{_hint(shape, tuple(pictures.shape))}")
     if isinstance(found, Tensor):
         return found.detach().to_dense().to(torch.float32, copy=True)
     return torch.from_numpy(found.astype(np.float32, order="C"))
+
+
+def _hint(shape: tuple[int, ...], pictures: tuple[int, ...]) -> str:
+    if len(shape) == len(pictures) and shape[:2] == (pictures[0], 1):
+        return "; leave out the axis of channels with squeeze(1)"
+    return "; sum it over channels" if shape == pictures else ""
 
 
 _AXES = ("d", "h", "w")

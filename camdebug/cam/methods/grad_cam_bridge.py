@@ -62,6 +62,11 @@ class GradCamPackage:
         """All but those that choose their layers themselves, or take all at once."""
         return self.kind not in _NO_LAYER + _ALL_LAYERS
 
+    @property
+    def needs_layer(self) -> bool:
+        """All but those that choose their layers themselves."""
+        return self.kind not in _NO_LAYER
+
     def __call__(self, chunk: Chunk, layer_index: int, class_idx: Tensor) -> Tensor:
         """``(n, *size)`` float32 in 0..1.
 
@@ -76,8 +81,8 @@ class GradCamPackage:
                 f"method: {self.name} is for pictures (N, C, H, W) or (N, C, D, H, W), "
                 f"got {tuple(chunk.pictures.shape)}"
             )
-        views = chunk.views if self.kind in _ALL_LAYERS else (chunk.views[layer_index],)
-        layers = [] if self.kind in _NO_LAYER else [view.layer for view in views]
+        taken = slice(None) if self.kind in _ALL_LAYERS else slice(layer_index, layer_index + 1)
+        layers = [] if self.kind in _NO_LAYER else [view.layer for view in chunk.views[taken]]
         learning = self.kind in _SECOND_ORDER
         # Fused attention cannot be differentiated twice.
         attention = sdpa_kernel(SDPBackend.MATH) if learning else nullcontext()

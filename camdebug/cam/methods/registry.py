@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from camdebug.cam.methods.classic import ClassicCam
-from camdebug.cam.methods.foreign import CamFn, foreign
+from camdebug.cam.methods.foreign import CamFn, Foreign, foreign
 from camdebug.cam.methods.full_gradient import FullGrad
-from camdebug.cam.methods.grad_cam_bridge import PREFIX, bridge
+from camdebug.cam.methods.grad_cam_bridge import PREFIX, GradCamPackage, bridge
 from camdebug.cam.methods.guided import GuidedBackprop, GuidedGradCam
 from camdebug.cam.methods.noise import SmoothGradCamPlusPlus
 from camdebug.cam.methods.one_pass import ONE_PASS, OnePass
@@ -96,7 +96,7 @@ def _method(choice: object) -> Method:
     if isinstance(choice, (OnePass, Worker)):
         return choice
     if callable(choice):
-        return foreign(choice)
+        return _not_ours(foreign(choice))
     if not isinstance(choice, str):
         raise TypeError(
             f"method: expected a name, or a function (model, images, class_idx) -> (N, h, w), got {choice!r}"
@@ -105,6 +105,15 @@ def _method(choice: object) -> Method:
         f'method: expected one of {", ".join(method_names())}, or "{PREFIX}ClassName" for a class of grad-cam; got '
         f"{choice!r}"
     )
+
+
+def _not_ours(method: Foreign) -> Foreign:
+    if method.name in method_names() or method.name.startswith(PREFIX):
+        raise ValueError(
+            f"method: the function is called {method.name!r}, as a method that is not yours is, so their maps could "
+            "not be told apart; give the function another name"
+        )
+    return method
 
 
 def check_options(methods: Sequence[Method], options: MapOptions) -> None:
@@ -123,5 +132,7 @@ def needs_gradient(method: Method) -> bool:
 
 
 def needs_layer(method: Method) -> bool:
-    """Whether there must be a target layer."""
+    """Whether there must be a target layer, or several."""
+    if isinstance(method, GradCamPackage):
+        return method.needs_layer
     return isinstance(method, OnePass) or method.layered

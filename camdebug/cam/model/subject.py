@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from camdebug.cam.model.calling import Called, calling, is_too_few_arguments
 from camdebug.cam.model.outputs import ClassScores, Outputs
 from camdebug.cam.model.precision import ModelPrecision, Precision
 from camdebug.cam.model.reading import OutputReader, OutputScoreFn, Task
@@ -53,7 +54,8 @@ def model_use(
     """
     if forward_fn is not None and not callable(forward_fn):
         raise TypeError(f"forward_fn: expected a function (model, images) -> output, got {type(forward_fn).__name__}")
-    return ModelUse(OutputReader(task=task, score_fn=score_fn, num_classes=num_classes), forward_fn)
+    asked = Called("score_fn:", score_fn) if callable(score_fn) else score_fn
+    return ModelUse(OutputReader(task=task, score_fn=asked, num_classes=num_classes), forward_fn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +89,24 @@ class Subject:
             rows: which pictures of the set they are, for what else the model takes.
 
         Raises:
-            TypeError, ValueError: when the output cannot be read as scores.
+            TypeError, ValueError: when the output cannot be read as scores, or the model takes more than pictures.
+            RuntimeError: when ``forward_fn`` or ``score_fn`` raised an error.
         """
         with self.precision.context():
             inputs = [self._entering(tensor[rows].clone(), pictures) for tensor in self.inputs]
-            run = self.forward_fn
-            output = self.model(pictures, *inputs) if run is None else run(self.model, pictures, *inputs)
-            return self.outputs(output)
+            return self.outputs(self._run(pictures, inputs))
+
+    def _run(self, pictures: Tensor, inputs: list[Tensor]) -> Any:  # noqa: ANN401
+        if self.forward_fn is not None:
+            with calling("forward_fn:"):
+                return self.forward_fn(self.model, pictures, *inputs)
+        try:
+            return self.model(pictures, *inputs)
+        except TypeError as error:
+            if not is_too_few_arguments(error, self.model.forward):
+                raise
+            more = "more than pictures" if not inputs else f"more than pictures and {len(inputs)} other inputs"
+            raise TypeError(f"model: its forward takes {more} ({error}); pass inputs=[...] or forward_fn=") from error
 
     def _entering(self, tensor: Tensor, beside: Tensor) -> Tensor:
         """Numbers take the model's format, indices keep theirs."""
