@@ -349,3 +349,34 @@ def test_a_wrong_number_of_channels_is_refused(wrong):
 def test_a_wrong_seed_is_refused(wrong):
     with pytest.raises(ValueError, match="seed: expected a whole number from 0, got"):
         RandomCAM(seed=wrong)
+
+
+class Narrow(nn.Module):
+    """Many channels, and memory for so many pictures at once."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most = most
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.stage, self.head = nn.Conv2d(3, 24, 3, 4, 1), nn.Linear(24, 3)
+
+    def forward(self, x):
+        cells = self.stage(x)
+        if len(cells) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.head(cells.relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("worker", [AblationCAM(), ScoreCAM()], ids=lambda worker: worker.name)
+def test_forwards_shrink_with_the_chunk_so_that_halving_it_helps_when_memory_runs_out(worker, monkeypatch):
+    model, images = Narrow(8).eval(), pictures(3)
+    expected = maps_of(Narrow(99).eval(), "stage", images, [0, 1, 2], worker)
+    found = maps_of(model, "stage", images, [0, 1, 2], worker, chunk_size=1)
+    torch.testing.assert_close(found, expected)
+    assert expected.abs().max() > 1e-4
+    with pytest.raises(torch.OutOfMemoryError):
+        maps_of(model, "stage", images, [0, 1, 2], worker, chunk_size=2)
+    monkeypatch.setattr("camdebug.cam.methods.perturbation.ROWS_FOR_EACH", 99)
+    with pytest.raises(torch.OutOfMemoryError):
+        maps_of(model, "stage", images, [0, 1, 2], worker, chunk_size=1)

@@ -15,6 +15,9 @@ from camdebug.cam.passes import Chunk, LayerView, in_chunks
 MOST_PIXELS = 2**21
 """Of the masked pictures in one forward, channels counted: 13 pictures ``(3, 224, 224)``."""
 
+ROWS_FOR_EACH = 8
+"""A forward has at most so many rows for each picture of the chunk: chunks get smaller where memory runs out."""
+
 # What a tail remembers is as large as all that a few pictures give before the target layer.
 _AT_A_TIME = 8
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -105,7 +108,7 @@ class ScoreCAM:
         constant = (flat == flat[:, :1]).all(1)
         asked = torch.cat([(~constant).nonzero()[:, 0], constant.nonzero()[:1, 0]])
         size = chunk.pictures[picture].numel()
-        parts = [asked[some] for some in in_chunks(len(asked), max(1, MOST_PIXELS // size))]
+        parts = [asked[some] for some in in_chunks(len(asked), _rows_at_most(chunk, MOST_PIXELS // size))]
         found = torch.cat(
             [_scores(chunk, picture, self._masks(chunk, cells[part], constant[part]), wanted) for part in parts]
         )
@@ -148,6 +151,11 @@ class RandomCAM:
         return _weighted(activation, torch.from_numpy(weights).to(activation))
 
 
+def _rows_at_most(chunk: Chunk, wanted: int) -> int:
+    """It depends on sizes alone, so that all processes make as many forwards."""
+    return max(1, min(wanted, ROWS_FOR_EACH * len(chunk.pictures)))
+
+
 def _weighted(activation: Tensor, weights: Tensor) -> Tensor:
     """``(n, C, *grid)`` and ``(n, C)`` to ``(n, *grid)``."""
     return torch.einsum("nc...,nc->n...", activation, weights)
@@ -161,7 +169,7 @@ def _falls(chunk: Chunk, view: LayerView, part: slice, wanted: Tensor) -> Tensor
     for i, cells in enumerate(view.layer.layout.cells(tail.output)):
         # Without a channel of zeros nothing changes.
         live = cells.flatten(1).count_nonzero(1).nonzero()[:, 0]
-        for some in in_chunks(len(live), max(1, tail.rows_at_a_time - 1)):
+        for some in in_chunks(len(live), max(1, _rows_at_most(chunk, tail.rows_at_a_time) - 1)):
             falls[i, live[some]] = _fall(tail, i, live[some], wanted[i]).to(falls)
     return falls
 
