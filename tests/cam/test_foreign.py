@@ -423,7 +423,7 @@ def asks_us_wrongly(model, images, class_idx):
     ("function", "error", "text", "cause"),
     [
         (
-            *(wants_more, RuntimeError),
+            *(wants_more, TypeError),
             "method: wants_more raised TypeError: wants_more() missing 1 required positional argument: 'more'",
             TypeError,
         ),
@@ -437,6 +437,8 @@ def test_what_a_callable_raises_is_told_under_its_name(function, error, text, ca
         look(ConvNet(), pictures(), CLASSES, foreign(function))
     assert str(told.value).startswith(text)
     assert type(told.value.__cause__) is (cause or type(None))
+    if function is has_a_bug:  # reports point to the user's own line
+        assert told.traceback[-1].path.name == "test_foreign.py"
 
 
 SHORTAGES = [torch.OutOfMemoryError("out of memory"), MemoryError("too much"), RuntimeError("CUDA out of memory")]
@@ -464,7 +466,7 @@ def test_what_forward_fn_and_score_fn_raise_is_told_under_their_names():
     with pytest.raises(RuntimeError, match=r"^forward_fn: raised ValueError: not so$") as told:
         compute_cams(model, images, CLASSES, forward_fn=fails)
     assert str(told.value.__cause__) == "not so"
-    with pytest.raises(RuntimeError, match=r"^score_fn: raised TypeError: .*takes 0 positional arguments but 2 were"):
+    with pytest.raises(TypeError, match=r"^score_fn: raised TypeError: .*takes 0 positional arguments but 2 were"):
         compute_cams(model, images, CLASSES, score_fn=lambda: None)
     with pytest.raises(RuntimeError, match=r"^score_fn: raised ValueError: foo: bar$"):
         compute_cams(model, images, CLASSES, score_fn=lambda output, class_idx: refuses())
@@ -472,9 +474,9 @@ def test_what_forward_fn_and_score_fn_raise_is_told_under_their_names():
     assert torch.equal(found.maps, compute_cams(model, images, CLASSES).maps)
 
 
-def refuses():
+def refuses(text="foo: bar"):
     """A text like ours, but not ours."""
-    raise ValueError("foo: bar")
+    raise ValueError(text)
 
 
 @pytest.mark.parametrize(
@@ -485,6 +487,7 @@ def refuses():
             TypeError,
             r"^score_fn: a region needs maps of scores",
         ),
+        (lambda output, class_idx: refuses("score_fn: not so"), ValueError, r"^score_fn: not so$"),
         (lambda output, class_idx: None, TypeError, r"^score_fn: expected scores of shape \(\d,\)"),
     ],
 )

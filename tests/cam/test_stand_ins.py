@@ -266,8 +266,8 @@ def test_what_is_written_to_a_parameter_that_it_held_is_put_back_and_told(write)
     with pytest.raises(RuntimeError) as told:
         look(model, pictures(), [0, 1, 2], foreign(meddler))
     assert str(told.value) == (
-        "method: meddler wrote to the training's own parameters (weight); they have been put back, but it would do so "
-        "at each look: let it work on the model it is given, and keep no optimizer and no parameters in it"
+        "method: meddler wrote to the training's own parameters (head.1.weight); they have been put back, but it "
+        "would do so at each look: let it work on the model it is given, and keep no optimizer and no parameters in it"
     )
     assert facts(model) == before
     assert weight.data_ptr() == place
@@ -477,6 +477,27 @@ def test_under_ddp_no_reduction_begins_between_forward_and_backward():
     found = gradients_of_a_ddp_step(lambda model: look(model, pictures(), [0, 1, 2], foreign(trains)), sent)
     assert sent == sent_without == ["between", 0]
     assert all(torch.equal(found[name], without[name]) for name in without)
+
+
+@pytest.mark.usefixtures("alone_in_a_group")
+def test_gradients_in_the_buckets_of_ddp_stay_there_while_a_look_calls_backward():
+    found = []
+    for looked_at in (False, True):
+        model = ConvNet()
+        ddp = DistributedDataParallel(model, gradient_as_bucket_view=True)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for _ in range(2):
+            for _ in range(2):
+                F.cross_entropy(ddp(pictures()), torch.tensor([0, 1, 2])).backward()
+                held = [p.grad for p in model.parameters()]
+                if looked_at:
+                    with borrowed(model), torch.enable_grad():
+                        model(pictures()).square().sum().backward()
+                    assert all(p.grad is grad for p, grad in zip(model.parameters(), held, strict=True))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
+        found.append([p.detach().clone() for p in model.parameters()])
+    assert all(map(torch.equal, *found))
 
 
 @pytest.mark.usefixtures("alone_in_a_group")

@@ -76,7 +76,8 @@ def stand_ins(model: nn.Module, *, requires_grad: bool = True) -> Iterator[list[
     """
     modules = _all_modules(model)
     named = {id(t): (k, t) for m in modules for k, t in (*m._parameters.items(), *m._buffers.items()) if t is not None}
-    originals = [Original.of(key, tensor) for key, tensor in named.values() if tensor.is_leaf]
+    full = {id(parameter): name for name, parameter in model.named_parameters()}
+    originals = [Original.of(full.get(i, key), tensor) for i, (key, tensor) in named.items() if tensor.is_leaf]
     copies = {i: _copy_of(t, requires_grad) for i, (_, t) in named.items() if isinstance(t, nn.Parameter)}
     written: list[str] = []
     try:

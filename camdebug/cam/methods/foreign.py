@@ -48,7 +48,7 @@ class Foreign:
         """What the callable returns, ``(n, *grid)`` float32. ``layer_index`` is not read.
 
         Raises:
-            TypeError, ValueError: when that is no map for each picture.
+            TypeError, ValueError: when that is no map for each picture, or the callable takes other arguments.
             RuntimeError: when the callable raised an error, or wrote to the training's own parameters.
         """
         subject = chunk.subject

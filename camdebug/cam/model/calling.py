@@ -17,21 +17,25 @@ from camdebug.wording import told
 def calling(name: str) -> Iterator[None]:
     """Call a function of the user's within.
 
-    A shortage of memory, for which fewer pictures may help, and an error of ours that names an argument go on as they
+    A shortage of memory, for which fewer pictures may help, and an error that names an argument already go on as they
     are, and so do interrupts.
 
     Args:
         name: what it was passed as, to begin the error with, such as ``"forward_fn:"``.
 
     Raises:
-        RuntimeError: for any other error, which is its cause.
+        TypeError: when the function cannot be called with what it gets.
+        RuntimeError: for any other error. Either has the function's own as its cause.
     """
     try:
         yield
     except Exception as error:
-        if is_out_of_memory(error) or _is_ours(error):
+        if is_out_of_memory(error) or _is_named(error, name.partition(":")[0]):
             raise
-        raise RuntimeError(f"{name} raised {told(error)}") from error
+        uncalled = isinstance(error, TypeError) and _raised_in(error.__traceback__) == _PACKAGE
+        kind = TypeError if uncalled else RuntimeError
+        # With the user's own lines as the innermost, for those are what a report points to.
+        raise kind(f"{name} raised {told(error)}").with_traceback(error.__traceback__) from error
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,14 @@ def is_too_few_arguments(error: TypeError, forward: object) -> bool:
     return str(error).startswith(f"{getattr(forward, '__qualname__', '')}() missing ")
 
 
-def _is_ours(error: Exception) -> bool:
-    """Told by us already: of a class of ours, or it begins with the name of an argument and was raised here."""
+def _is_named(error: Exception, argument: str) -> bool:
+    """Of a class of ours, or it begins with the name of this argument, or was raised by us and begins with any."""
     if type(error).__module__.partition(".")[0] == _PACKAGE:
         return True
-    named = isinstance(error, (TypeError, ValueError)) and re.match(r"\w+: [a-z_]+: ", told(error))
-    return bool(named) and _raised_in(error.__traceback__) == _PACKAGE
+    named = re.match(r"([a-z_]+): ", told(error).partition(": ")[2])
+    if named is None or not isinstance(error, (TypeError, ValueError)):
+        return False
+    return named[1] == argument or _raised_in(error.__traceback__) == _PACKAGE
 
 
 _PACKAGE = __name__.partition(".")[0]

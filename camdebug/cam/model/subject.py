@@ -89,8 +89,9 @@ class Subject:
             rows: which pictures of the set they are, for what else the model takes.
 
         Raises:
-            TypeError, ValueError: when the output cannot be read as scores, or the model takes more than pictures.
-            RuntimeError: when ``forward_fn`` or ``score_fn`` raised an error.
+            TypeError, ValueError: when the output cannot be read as scores, the model takes more than pictures, or
+                ``forward_fn`` or ``score_fn`` cannot be called.
+            RuntimeError: when one of these raised an error.
         """
         with self.precision.context():
             inputs = [self._entering(tensor[rows].clone(), pictures) for tensor in self.inputs]
