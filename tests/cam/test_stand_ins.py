@@ -292,6 +292,16 @@ def test_a_diverged_parameter_that_nobody_wrote_to_is_told_to_nobody():
     assert facts(model) == before
 
 
+def test_a_parameter_without_memory_is_left_as_it_is():
+    model = ConvNet()
+    model.extra = nn.Linear(2, 2, device="meta")
+    held = model.extra.weight
+    look(model, pictures(), [0, 1, 2], foreign(lambda model, images, class_idx: images.sum(1)))
+    assert model.extra.weight is held
+    assert held.is_meta
+    assert held.requires_grad
+
+
 def test_what_is_put_back_does_not_count_as_a_change_of_the_parameter():
     """A graph that waits for its backward would refuse one."""
     model, weight, meddler = on_a_real_model(adds_behind_the_back)

@@ -108,7 +108,7 @@ class Original:
     @classmethod
     def of(cls, name: str, tensor: Tensor) -> Original:
         """Remember it."""
-        copied = isinstance(tensor, nn.Parameter) and _is_differentiable(tensor)
+        copied = isinstance(tensor, nn.Parameter) and _is_differentiable(tensor) and not tensor.is_meta
         copy = tensor.detach().clone() if copied else None
         return cls(name, tensor, tensor.requires_grad, Gradient.of(tensor), tensor.data, copy)
 
