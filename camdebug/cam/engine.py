@@ -206,6 +206,9 @@ def _explained(
     check_options(methods, options)
     _check_whole("chunk_size", chunk_size)
     use = model_use(forward_fn=forward_fn, score_fn=score_fn, task=task)
+    own = getattr(score_fn, "of_pictures", None)
+    if own not in (None, len(pictures)):
+        raise ValueError(f"score_fn: has a region or a box for each of {own} pictures, got {len(pictures)} images")
     with borrowed(model):
         subject = use.on(model, None, *_check_inputs(inputs, len(pictures)))
         _check_sequences(subject, pictures)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_nets import CELLS, WEIGHTS, ConvNet, forwards_of, hand_net, pictures
 from torch import nn
 
-from camdebug import MapOptions, compute_cams, compute_top_cams
+from camdebug import MapOptions, RegionScore, compute_cams, compute_top_cams
 from camdebug.cam.fusing import fused, resized
 from camdebug.cam.methods.one_pass import ONE_PASS
 from camdebug.cam.methods.perturbation import ScoreCAM
@@ -330,3 +330,30 @@ def test_options_are_an_object(options):
         compute_cams(hand_net(), CELL, 0, options=options)
     with pytest.raises(TypeError, match=r"options: expected camdebug\.MapOptions"):
         compute_top_cams(hand_net(), CELL, 1, options=options)
+
+
+# --- regions and boxes of each picture
+
+
+LEFT = torch.zeros(16, 16, dtype=torch.bool).index_fill_(1, torch.arange(8), True)
+
+
+@pytest.mark.parametrize("method", ["hirescam", "smooth-gradcam++", "ablationcam", "fullgrad"])
+@pytest.mark.parametrize("chunk_size", [1, 2, 32])
+def test_each_picture_has_its_own_region_whatever_the_chunks_and_the_search_for_the_layer(method, chunk_size):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    images = pictures(3)
+    regions = torch.stack([LEFT, ~LEFT, LEFT])
+    options = {"method": method, "chunk_size": chunk_size, "options": MapOptions(sign="absolute")}
+    found = compute_cams(net, images, 1, score_fn=RegionScore(regions), **options)
+    for i, region in enumerate(regions):
+        alone = compute_cams(net, images, 1, score_fn=RegionScore(region), **options)
+        torch.testing.assert_close(found.maps[i], alone.maps[i], atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(found.class_score[i], alone.class_score[i])
+
+
+def test_regions_of_other_pictures_are_refused():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    with pytest.raises(ValueError, match="score_fn: has a region or a box for each of 2 pictures, got 3 images"):
+        compute_cams(net, pictures(3), 1, score_fn=RegionScore(torch.stack([LEFT, ~LEFT])))

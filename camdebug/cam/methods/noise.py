@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -100,7 +100,7 @@ def _gradient(
         return tensor.repeat(copies, *[1] * (tensor.ndim - 1))
 
     wanted = repeated(class_idx[part])
-    subject = replace(chunk.subject, inputs=tuple(repeated(own[chunk.rows][part]) for own in chunk.subject.inputs))
+    subject = chunk.subject.of_rows(repeated(torch.arange(chunk.rows.start, chunk.rows.stop)[part]))
     noisy = (chunk.pictures[part] + noise).flatten(0, 1)
     layer = chunk.views[layer_index].layer
     seen = look_at(subject, [layer], noisy, slice(0, len(noisy)), [lambda scores, _: scores.of(wanted)], ways)

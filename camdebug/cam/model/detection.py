@@ -64,7 +64,7 @@ def matched_box_score(
     if len(boxes) not in (1, len(detections)):
         raise ValueError(
             f"boxes: expected one for all pictures, or one for each of the {len(detections)} pictures of this forward, "
-            f"got {len(boxes)}; see matched_box_score for boxes that differ by picture"
+            f"got {len(boxes)}"
         )
     pairs = zip(detections, class_idx, boxes.expand(len(detections), 4), strict=True)
     return torch.stack([_matched(found, idx, box, min_iou) for found, idx, box in pairs])

@@ -52,7 +52,7 @@ def region_score(output: Any, class_idx: Tensor, mask: Tensor) -> Tensor:  # noq
     if len(mask) not in (1, len(maps)):
         raise ValueError(
             f"mask: expected one for all pictures, or one for each of the {len(maps)} pictures of this forward, got "
-            f"{len(mask)}; see region_score for regions that differ by picture"
+            f"{len(mask)}"
         )
     of_class = maps[torch.arange(len(maps), device=maps.device), class_idx]
     region = (mask.to(maps.device) != 0).expand_as(of_class)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -54,7 +54,8 @@ def model_use(
     """
     if forward_fn is not None and not callable(forward_fn):
         raise TypeError(f"forward_fn: expected a function (model, images) -> output, got {type(forward_fn).__name__}")
-    asked = Called("score_fn:", score_fn) if callable(score_fn) else score_fn
+    own = callable(score_fn) and getattr(score_fn, "of_rows", None) is None  # ours name their arguments themselves
+    asked = Called("score_fn:", score_fn) if own and score_fn is not None else score_fn
     return ModelUse(OutputReader(task=task, score_fn=asked, num_classes=num_classes), forward_fn)
 
 
@@ -95,7 +96,13 @@ class Subject:
         """
         with self.precision.context():
             inputs = [self._entering(tensor[rows].clone(), pictures) for tensor in self.inputs]
-            return self.outputs(self._run(pictures, inputs))
+            outputs = self.outputs.of_rows(rows) if isinstance(self.outputs, OutputReader) else self.outputs
+            return outputs(self._run(pictures, inputs))
+
+    def of_rows(self, rows: Tensor) -> Subject:
+        """The same model for a set that is made of these pictures, ``(n,)`` int64 with repetitions."""
+        outputs = self.outputs.of_rows(rows) if isinstance(self.outputs, OutputReader) else self.outputs
+        return replace(self, outputs=outputs, inputs=tuple(tensor[rows] for tensor in self.inputs))
 
     def _run(self, pictures: Tensor, inputs: list[Tensor]) -> Any:  # noqa: ANN401
         if self.forward_fn is not None:
