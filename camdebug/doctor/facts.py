@@ -95,7 +95,7 @@ class FollowFacts:
     """Whether cells lie where their part of the picture does.
 
     A trial makes one corner of a picture, half of each side, brighter. It is a hit when the cells of that corner change
-    most.
+    most, each against its mean change for all corners.
 
     Attributes:
         trials: so many in which anything changed.

@@ -1,13 +1,15 @@
 """Do the cells of the grid lie where their part of the picture does?
 
 One corner of a picture, half of each side, is made brighter, and the cells that change are looked at. A wrong layout, a
-transposed grid and a layer that has lost all sense of place are found by it.
+transposed grid and a layer that has lost all sense of place are found by it. What counts is a cell's change over its
+mean for all corners: in a deep network that is untrained, cells at the rim change less than others, whatever changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from math import comb
 
 import torch
 from torch import Tensor
@@ -16,11 +18,17 @@ from camdebug.cam.lens import Lens
 from camdebug.cam.passes import Chunk
 from camdebug.doctor.facts import FollowFacts
 from camdebug.doctor.findings import Findings
+from camdebug.wording import shown_name
 
 _PICTURES = 4
 _ENOUGH = 0.75
-_TELLING = 3
+_LEVEL = 0.01
+"""So seldom may chance reach as many hits for them to be above it. The pictures of a corner mostly agree, so the level
+is one at which two corners of four, all of whose pictures hit, are still chance."""
+_TELLING = 4
 """Cells along each axis; on fewer, each of a deep network sees most of the picture, and a miss proves nothing."""
+_STILL = 1e-6
+"""Share of the largest change of any cell; a cell that changes less is taken to stay as it is."""
 _BRIGHTER = 2.0
 """By so many standard deviations of the pictures."""
 
@@ -40,14 +48,16 @@ def check_following(lens: Lens, images: Tensor, findings: Findings) -> FollowFac
         return None
     images = images[:_PICTURES]
     corners = list(product((0, 1), repeat=len(grid)))
-    before = _activation(lens, images)
+    before = _activation(lens, images).double()
+    changes = torch.stack(
+        [(_activation(lens, brightened(images, corner)).double() - before).abs() for corner in corners]
+    )
     shares = torch.stack([corner_share(grid, corner) for corner in corners])
-    found = [_most_changed(before, _activation(lens, brightened(images, corner)), shares) for corner in corners]
-    facts = _facts(corners, found)
+    facts = _facts(corners, most_changed(changes.nan_to_num(0.0, 0.0, 0.0).sum(2), shares))
     if facts.trials == 0:
         findings.problem(
-            f"{lens.layer.name} does not respond to the picture: its output stays the same when a corner is made "
-            "brighter. Choose another target_layer."
+            f"{shown_name(lens.layer.name)} does not respond to the picture: its output stays the same when a corner "
+            "is made brighter. Choose another target_layer."
         )
         return None
     _judge(facts, findings, lens.layer.name, grid)
@@ -93,12 +103,19 @@ def _activation(lens: Lens, images: Tensor) -> Tensor:
     return found
 
 
-def _most_changed(before: Tensor, after: Tensor, shares: Tensor) -> list[int | None]:
-    """For each picture the corner whose cells change most on average; ``None`` where none does."""
-    change = (after.double() - before.double()).abs().nan_to_num(0.0, 0.0, 0.0).sum(1)
-    axes = tuple(range(1, shares.ndim))
-    means = torch.stack([(change * share).sum(axes) / share.sum() for share in shares], 1)
-    return [int(row.argmax()) if float(row.max()) > 0 else None for row in means]
+def most_changed(changes: Tensor, shares: Tensor) -> list[list[int | None]]:
+    """For each corner made brighter, and each picture, the corner whose cells change most; ``None`` where none does.
+
+    Args:
+        changes: of each cell ``(corners, n, *grid)`` for each corner made brighter, 0 or more.
+        shares: of each cell in each corner ``(corners, *grid)``.
+    """
+    cells = tuple(range(2, changes.ndim))
+    usual = changes.mean(0)
+    moved = usual > _STILL * usual.amax(tuple(range(1, usual.ndim)), keepdim=True)
+    relative = torch.where(moved, changes / usual, 0.0)
+    means = torch.stack([(relative * share).sum(cells) / share.sum() for share in shares], 2)
+    return [[int(row.argmax()) if float(row.max()) > 0 else None for row in corner] for corner in means]
 
 
 def _facts(corners: list[Corner], found: list[list[int | None]]) -> FollowFacts:
@@ -116,22 +133,41 @@ def _facts(corners: list[Corner], found: list[list[int | None]]) -> FollowFacts:
 def _judge(facts: FollowFacts, findings: Findings, layer: str, grid: Sequence[int]) -> None:
     if facts.hits >= _ENOUGH * facts.trials:
         return
+    layer = shown_name(layer)
+    found = f"{facts.hits} of {facts.trials} trials"
     if min(grid) < _TELLING:
         findings.note(
-            f"On {_by(grid)} cells of {layer} a brighter corner changes its own cells most in {facts.hits} of "
-            f"{facts.trials} trials only: each cell sees most of the picture, so maps tell little of places."
+            f"On {_by(grid)} cells of {layer} a brighter corner changes its own cells most in {found} only: each cell "
+            "sees most of the picture, so maps tell little of places."
+        )
+        return
+    exchanged = facts.exchanged is not None and facts.exchanged >= _ENOUGH * facts.trials
+    if not exchanged and by_chance(facts.hits, facts.trials, facts.chance) <= _LEVEL:
+        findings.note(
+            f"Maps of {layer} follow the picture loosely: a brighter corner changes its own cells most in {found} "
+            f"(chance {facts.chance * facts.trials:.0f}). Each cell sees much of the picture, so maps tell less of "
+            "places than their cells are small."
         )
         return
     why = "A cell of it does not stand for the part of the picture at its place. Choose another target_layer."
-    if facts.exchanged is not None and facts.exchanged >= _ENOUGH * facts.trials:
+    if exchanged:
         why = (
             f"With rows and columns exchanged it is {facts.exchanged} of {facts.trials}: the output is laid out "
             "columns first. Choose a layer before that, or write the cells row by row."
         )
     findings.problem(
         f"maps of {layer} do not follow the picture: when one corner is made brighter, the cells there change most in "
-        f"{facts.hits} of {facts.trials} trials (chance {facts.chance * facts.trials:.0f}). {why}"
+        f"{found} (chance {facts.chance * facts.trials:.0f}). {why}"
     )
+
+
+def by_chance(hits: int, trials: int, chance: float) -> float:
+    """How often so many hits or more come about by chance, of a binomial.
+
+    >>> by_chance(2, 2, 0.25), by_chance(0, 2, 0.25)
+    (0.0625, 1.0)
+    """
+    return sum(comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(hits, trials + 1))
 
 
 def _by(grid: Sequence[int]) -> str:

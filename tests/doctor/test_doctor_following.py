@@ -2,16 +2,19 @@
 
 import pytest
 import torch
+import torchvision
 from patients import Net, images
+from scipy.stats import binomtest
 from torch import nn
 
 from camdebug.cam.lens import Lens
 from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.target.layers import TargetLayer
 from camdebug.cam.target.layout import Layout
-from camdebug.doctor import examine
+from camdebug.doctor import examine, following
+from camdebug.doctor.facts import FollowFacts
 from camdebug.doctor.findings import Findings
-from camdebug.doctor.following import brightened, check_following, corner_share
+from camdebug.doctor.following import brightened, by_chance, check_following, corner_share, most_changed
 
 
 class Turned(Net):
@@ -24,6 +27,59 @@ class Turned(Net):
 
     def forward(self, x):
         return self.head(self.turned(self.turn(self.stage(x).relu())).mean((2, 3)))
+
+
+def test_a_cells_change_is_measured_against_its_own_mean():
+    """The first cell changes most whatever is brighter, but each changes most for its own corner."""
+    changes = torch.tensor([[9.0, 1.0, 2.0, 0.0], [6.0, 3.0, 2.0, 0.0], [6.0, 1.0, 4.0, 0.0], [6.0, 1.0, 2.0, 0.0]])
+    changes[3, 3] = 1e-9  # below rounding: it stays as it is
+    shares = torch.eye(4, dtype=torch.float64).reshape(4, 2, 2)
+    assert changes.argmax(1).tolist() == [0, 0, 0, 0]
+    # Over means of 6.75, 1.5, 2.5 and 0: 1.33, .67, .8; .89, 2, .8; .89, .67, 1.6; .89, .67, .8.
+    assert most_changed(changes.double().reshape(4, 1, 2, 2), shares) == [[0], [1], [2], [0]]
+    assert most_changed(torch.zeros(4, 1, 2, 2), shares) == [[None]] * 4
+
+
+class DimRim(Turned):
+    """Cells at the rim respond a hundredth as much, as those of a deep network before training."""
+
+    def forward(self, x):
+        cells = self.stage(x).relu()
+        weight = torch.full((8, 8), 0.01)
+        weight[3:5, 3:4] = 1.0
+        near = nn.functional.avg_pool2d(cells, 5, 1, 2)
+        return self.head(self.turned(self.turn(near * weight)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("turn", "hits"), [(lambda cells: cells, 16), (lambda cells: cells.flip(2), 0)], ids=["as it is", "mirrored"]
+)
+def test_cells_that_respond_unequally_follow_the_picture_all_the_same(turn, hits):
+    report = examine(DimRim(turn), images(), target_layer="turned")
+    assert (report.following.hits, report.following.trials, report.ok) == (hits, 16, hits == 16)
+
+
+@pytest.mark.parametrize(("name", "side"), [("resnet18", 128), ("shufflenet_v2_x0_5", 128)])
+def test_untrained_networks_follow_the_picture(name, side):
+    torch.manual_seed(0)
+    model = getattr(torchvision.models, name)(num_classes=5)
+    given = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    report = examine(model, given, method="eigencam")
+    assert (report.layers[0].grid, report.following.hits, report.problems) == ((4, 4), 16, ())
+
+
+@pytest.mark.parametrize(("hits", "found"), [(8, "problem"), (9, "note"), (11, "note"), (12, "nothing")])
+def test_hits_above_chance_but_few_are_a_note(hits, found):
+    findings = Findings()
+    following._judge(FollowFacts(16, hits, 0.25, 4), findings, "stage", (4, 4))
+    assert (len(findings.problems), len(findings.notes)) == (found == "problem", found == "note")
+    following._judge(FollowFacts(16, min(hits, 11), 0.25, 12), transposed := Findings(), "stage", (4, 4))
+    assert "columns first" in transposed.problems[0]
+
+
+def test_chance_is_that_of_a_binomial():
+    assert by_chance(8, 16, 0.25) == pytest.approx(binomtest(8, 16, 0.25, "greater").pvalue)
+    assert by_chance(8, 16, 0.25) > 0.01 > by_chance(9, 16, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +123,10 @@ def test_a_transposed_grid_is_said_to_be_transposed():
 
 
 def test_shuffled_cells_are_at_chance_and_not_said_to_be_transposed():
-    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
     model = Turned(lambda cells: cells.flatten(2)[:, :, order].unflatten(2, (8, 8)))
     report = examine(model, images(), target_layer="turned")
-    assert report.following.hits < 12
+    assert report.following.hits == 4
     assert "A cell of it does not stand for the part of the picture at its place." in report.problems[0]
 
 
