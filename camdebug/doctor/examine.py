@@ -12,13 +12,14 @@ from camdebug.cam.explain import Recipe
 from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods.one_pass import OnePass
-from camdebug.cam.methods.registry import MethodChoice
+from camdebug.cam.methods.registry import MethodChoice, needs_gradient
 from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.model.precision import Precision
 from camdebug.cam.model.subject import ModelUse, Subject
 from camdebug.cam.options import PLAIN, MapOptions
-from camdebug.cam.target.layers import TargetLayer
+from camdebug.cam.target.layers import TargetLayer, TargetLayerError
 from camdebug.cam.target.search import LayerChoice, find_target_layers
+from camdebug.doctor.advice import LayerAdvice, with_cells
 from camdebug.doctor.boxes import check_probes
 from camdebug.doctor.cost import measure_cost
 from camdebug.doctor.facts import CostFacts, FollowFacts, HeatFacts, LayerFacts, ModelFacts, OutputFacts, ProbeFacts
@@ -122,7 +123,7 @@ class _Examination:
     output: OutputFacts | None = None
     layers: tuple[TargetLayer, ...] = ()
     layer_facts: tuple[LayerFacts, ...] = ()
-    others: tuple[str, ...] = ()
+    others: tuple[TargetLayer, ...] = ()
     heat: HeatFacts | None = None
     maps: Tensor | None = None
     following: FollowFacts | None = None
@@ -148,7 +149,7 @@ class _Examination:
             model=self._model_facts(),
             output=self.output,
             layers=self.layer_facts,
-            other_layers=self.others,
+            other_layers=tuple(with_cells(layer) for layer in self.others),
             heat=self.heat,
             following=self.following,
             cost=self.cost,
@@ -180,13 +181,13 @@ class _Examination:
         self._judge_output(self.output)
         images = self.pictures.images
         with self.findings.attempt("there is no target layer", "Pass target_layer= with the name of a layer."):
-            self.layers = find_target_layers(subject, images, self.target_layer)
+            self.layers = self._target_layers(subject)
             self.layer_facts = layer_facts(subject, self.layers, images)
         with self.findings.attempt("other layers could not be listed", "Pass target_layer= if you need another."):
             self.others = other_layers(subject, images, self.layers)
         with self.findings.attempt("model and probes do not fit together", "Looks will be refused."):
             self._fit_probes(subject)
-        if self.layer_facts:
+        if self.layer_facts and images.is_floating_point():  # brighter corners of others would overflow
             self._examine_layer(subject)
         with self.findings.attempt("forwards of a chunk fail", "Looks will fail in the same way."):
             dtype = self.layer_facts[0].dtype if self.layer_facts else None
@@ -224,13 +225,37 @@ class _Examination:
         attempt, images = self.findings.attempt, known.images
         if not len(images):
             return
-        with attempt("the cost of a look could not be measured", "Looks will fail in the same way."):
-            probes, labels = self.pictures.probes, explained.labels
-            self.cost = measure_cost(lens, self.recipe, explained.images, labels, probes)
-        with attempt("maps cannot be made", "Looks will fail in the same way; choose another target_layer or method."):
-            self.heat, self.maps = check_heat(lens, self.recipe, explained, self.findings)
+        advice = LayerAdvice(subject, images, self.target_layer, self.layers, self.others)
+        cost_failed = self._measure_cost(lens, explained)
+        with attempt(
+            f"maps of {self.recipe.name} cannot be made",
+            "Looks will fail in the same way; choose another method or target_layer.",
+        ):
+            self.heat, self.maps = check_heat(lens, self.recipe, explained, self.findings, advice)
+        if cost_failed is not None:  # which is told of the maps already if they fail, too
+            self.findings.failure(
+                cost_failed, "the cost of a look could not be measured", "Looks will fail in the same way."
+            )
         with attempt("whether maps follow the picture could not be checked", "Choose another target_layer."):
-            self.following = check_following(lens, images, self.findings)
+            self.following = check_following(lens, images, self.findings, advice)
+
+    def _measure_cost(self, lens: Lens, explained: Pictures) -> Exception | None:
+        """It comes before anything else that takes memory; what it raises is told later."""
+        try:
+            self.cost = measure_cost(lens, self.recipe, explained.images, explained.labels, self.pictures.probes)
+        except Exception as error:
+            return error.with_traceback(None)
+        return None
+
+    def _target_layers(self, subject: Subject) -> tuple[TargetLayer, ...]:
+        """Looks at probes take gradients whatever the method is; maps of a batch do where the method does."""
+        images = self.pictures.images
+        try:
+            return find_target_layers(subject, images, self.target_layer)
+        except TargetLayerError:
+            if self.pictures.probes is not None or needs_gradient(self.recipe.method):
+                raise
+        return find_target_layers(subject, images, self.target_layer, gradient=False)
 
     def _within_the_outputs(self) -> Pictures:
         """Those whose class the model knows."""

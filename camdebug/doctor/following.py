@@ -7,7 +7,7 @@ mean for all corners: in a deep network that is untrained, cells at the rim chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import comb
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from camdebug.cam.lens import Lens
 from camdebug.cam.passes import Chunk
+from camdebug.doctor.advice import LayerAdvice
 from camdebug.doctor.facts import FollowFacts
 from camdebug.doctor.findings import Findings
 from camdebug.wording import shown_name
@@ -36,8 +37,14 @@ Corner = tuple[int, ...]
 """0 for the first half of an axis, 1 for the second."""
 
 
-def check_following(lens: Lens, images: Tensor, findings: Findings) -> FollowFacts | None:
+def check_following(lens: Lens, images: Tensor, findings: Findings, advice: LayerAdvice) -> FollowFacts | None:
     """Change corners of a few pictures and see which cells change. Call inside ``borrowed(model)``.
+
+    Args:
+        lens: what is looked through.
+        images: ``(n, C, *size)``.
+        findings: where what is found goes.
+        advice: names another layer.
 
     Returns:
         What was found; ``None`` where the grid has one cell along an axis, or nothing changed at all.
@@ -57,10 +64,10 @@ def check_following(lens: Lens, images: Tensor, findings: Findings) -> FollowFac
     if facts.trials == 0:
         findings.problem(
             f"{shown_name(lens.layer.name)} does not respond to the picture: its output stays the same when a corner "
-            "is made brighter. Choose another target_layer."
+            f"is made brighter. {advice.another()}"
         )
         return None
-    _judge(facts, findings, lens.layer.name, grid)
+    _judge(facts, findings, lens.layer.name, grid, advice.another)
     return facts
 
 
@@ -130,7 +137,7 @@ def _facts(corners: list[Corner], found: list[list[int | None]]) -> FollowFacts:
     )
 
 
-def _judge(facts: FollowFacts, findings: Findings, layer: str, grid: Sequence[int]) -> None:
+def _judge(facts: FollowFacts, findings: Findings, layer: str, grid: Sequence[int], another: Callable[[], str]) -> None:
     if facts.hits >= _ENOUGH * facts.trials:
         return
     layer = shown_name(layer)
@@ -149,8 +156,9 @@ def _judge(facts: FollowFacts, findings: Findings, layer: str, grid: Sequence[in
             "places than their cells are small."
         )
         return
-    why = "A cell of it does not stand for the part of the picture at its place. Choose another target_layer."
-    if exchanged:
+    if not exchanged:
+        why = f"A cell of it does not stand for the part of the picture at its place. {another()}"
+    else:
         why = (
             f"With rows and columns exchanged it is {facts.exchanged} of {facts.trials}: the output is laid out "
             "columns first. Choose a layer before that, or write the cells row by row."

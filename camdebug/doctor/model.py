@@ -98,14 +98,14 @@ def _layer_facts(layer: TargetLayer, output: Tensor) -> LayerFacts:
     return LayerFacts(layer.name, layer.reason, layer.layout.kind, tuple(shape), short(output.dtype), layer.grid)
 
 
-def other_layers(subject: Subject, images: Tensor, chosen: tuple[TargetLayer, ...]) -> tuple[str, ...]:
-    """The last layer on each other grid, such as ``layer3 14x14``: a few; none where none could be chosen unasked.
+def other_layers(subject: Subject, images: Tensor, chosen: tuple[TargetLayer, ...]) -> tuple[TargetLayer, ...]:
+    """The last layer on each other grid, the last ones first: a few; none where none could be chosen unasked.
 
     Call inside ``borrowed(model)``.
     """
     grids = {layer.grid for layer in chosen}
-    found: dict[tuple[int, ...], str] = {}
+    found: dict[tuple[int, ...], TargetLayer] = {}
     for layer in spatial_layers(subject, images):
         if layer.grid not in grids:
-            found.setdefault(layer.grid, f"{layer.name} {'x'.join(map(str, layer.grid))}")
+            found.setdefault(layer.grid, layer)
     return tuple(found.values())[:_OTHERS]

@@ -12,6 +12,7 @@ from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.target.layers import TargetLayer
 from camdebug.cam.target.layout import Layout
 from camdebug.doctor import examine, following
+from camdebug.doctor.advice import LayerAdvice
 from camdebug.doctor.facts import FollowFacts
 from camdebug.doctor.findings import Findings
 from camdebug.doctor.following import brightened, by_chance, check_following, corner_share, most_changed
@@ -71,9 +72,9 @@ def test_untrained_networks_follow_the_picture(name, side):
 @pytest.mark.parametrize(("hits", "found"), [(8, "problem"), (9, "note"), (11, "note"), (12, "nothing")])
 def test_hits_above_chance_but_few_are_a_note(hits, found):
     findings = Findings()
-    following._judge(FollowFacts(16, hits, 0.25, 4), findings, "stage", (4, 4))
+    following._judge(FollowFacts(16, hits, 0.25, 4), findings, "stage", (4, 4), str)
     assert (len(findings.problems), len(findings.notes)) == (found == "problem", found == "note")
-    following._judge(FollowFacts(16, min(hits, 11), 0.25, 12), transposed := Findings(), "stage", (4, 4))
+    following._judge(FollowFacts(16, min(hits, 11), 0.25, 12), transposed := Findings(), "stage", (4, 4), str)
     assert "columns first" in transposed.problems[0]
 
 
@@ -168,6 +169,7 @@ def test_a_grid_of_one_row_cannot_be_checked():
     model, findings = Net(), Findings()
     layer = TargetLayer(model.stage, "stage", Layout("NCHW", (1, 8)), "of one row")
     lens = Lens(ModelUse().on(model), (layer,), 4)
-    assert check_following(lens, images(), findings) is None
+    advice = LayerAdvice(lens.subject, images(), None, (layer,), ())
+    assert check_following(lens, images(), findings, advice) is None
     assert findings.notes == ["A grid of 1x8 cells cannot be checked for whether maps follow the picture."]
     assert findings.problems == []

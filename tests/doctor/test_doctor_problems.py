@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 import torch
-from patients import Net, images, probes
+from patients import Net, images, probes, spoiled
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,16 +14,6 @@ from camdebug.doctor.findings import Findings
 
 def problems(model, given=None, **options):
     return examine(model, images() if given is None else given, **options).problems
-
-
-def spoiled(change):
-    """The net with its forward changed: ``change(net, x)``."""
-
-    class Spoiled(Net):
-        def forward(self, x):
-            return change(self, x)
-
-    return Spoiled()
 
 
 @pytest.mark.parametrize("given", [probes(), images(), (images(), torch.zeros(4))], ids=["probes", "tensor", "batch"])
@@ -112,47 +102,6 @@ def test_a_layer_without_a_path_to_the_scores_is_refused():
         target_layer="stage",
     )
     assert "no gradient path leads from 'stage' to the scores" in problem
-
-
-def test_scores_that_do_not_depend_on_the_layer_have_no_gradient():
-    net = Net()
-    nn.init.zeros_(net.head.weight)
-    report = examine(net, images())
-    assert [p.partition(":")[0].partition(",")[0] for p in report.problems] == ["the gradient at stage is 0 everywhere"]
-    assert (report.heat.cells, report.heat.channels, report.heat.without_evidence) == (0.0, 0.0, 4)
-
-
-def test_a_dead_layer_is_named():
-    net = Net()
-    nn.init.zeros_(net.stage.weight)
-    nn.init.zeros_(net.stage.bias)
-    found = problems(net)
-    assert found[0].startswith("stage is dead: its output is 0 for every picture")
-    assert found[1].startswith("stage does not respond to the picture")
-
-
-@pytest.mark.parametrize(
-    ("factor", "why"),
-    [(-1.0, "nothing in stage speaks for the class that is explained"), (1e-9, "nowhere is there more than ")],
-)
-def test_maps_that_are_all_empty_while_gradients_flow_are_a_note_for_so_they_may_be_before_training(factor, why):
-    net = Net()
-    with torch.no_grad():
-        net.head.weight.mul_(factor)
-    report = examine(net, images())
-    assert report.ok
-    assert (report.heat.cells, report.heat.without_evidence) == (1.0, 4)
-    assert report.notes[0].startswith(f"Every map is empty: {why}")
-
-
-def test_when_more_than_half_of_the_maps_are_empty_that_is_a_note():
-    net = Net()
-    with torch.no_grad():
-        net.head.weight[:2].neg_()
-    report = examine(net, probes())
-    assert report.problems == ()
-    assert report.heat.without_evidence == 43
-    assert "43 of 64 maps are empty" in report.notes[0]
 
 
 def test_weights_that_are_not_finite_are_noticed():
