@@ -5,21 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from camdebug.doctor.facts import ClassBoxes, ProbeFacts
+from camdebug.doctor.facts import ClassBoxes, LookPlan, ProbeFacts
 from camdebug.doctor.findings import Findings
 from camdebug.doctor.words import faults
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
-from camdebug.measures.place import coarsest_grid
 from camdebug.observe import Observer
+from camdebug.observe.outlook import places_out_of_reach
 from camdebug.probe.checks import LEAST_PROBES, name_a_few
 from camdebug.probe.probe_set import ProbeSet
+from camdebug.verdict.judge import Judge
 from camdebug.wording import shown_name
 
 Grid = tuple[int, ...]
 
 
 def check_probes(
-    probes: ProbeSet, observer: Observer, grid: Grid | None, findings: Findings, *, epochs: int | None
+    probes: ProbeSet, observer: Observer, grid: Grid | None, findings: Findings, plan: LookPlan
 ) -> ProbeFacts:
     """Say what the probes can show.
 
@@ -28,29 +29,51 @@ def check_probes(
         observer: of these probes; if it is prepared, it can also tell of places.
         grid: height and width in cells; ``None`` when no layer was found.
         findings: where what is found goes.
-        epochs: with a look each; ``None`` when unknown.
+        plan: of the looks.
     """
     classes = tuple(class_boxes(probes, grid))
     testable = tuple(observer.testable_classes)
     if probes.annotated:
-        _judge_classes(classes, testable, findings)
+        if plan.contrast:
+            _judge_classes(classes, testable, findings)
+        else:
+            findings.note(
+                "With contrast=False no background is tested; only heat that stays at one place can be found."
+            )
         _judge_sizes(classes, grid, findings)
     else:
         findings.note("The probes have no boxes: maps are drawn, and only heat that stays at one place can be found.")
+    if not (probes.annotated and plan.contrast):
         _judge_counts(probes, findings)
-    _judge_names(probes, testable, findings)
-    hopeless = observer.out_of_reach(epochs)
+    if plan.contrast:
+        _judge_names(probes, testable, findings)
+    hopeless = observer.out_of_reach(plan.looks)
     if hopeless is not None:
         findings.problem(hopeless)
-    places = None if grid is None else len(grid) == 2 and min(grid) >= coarsest_grid(annotated=probes.annotated)
     return ProbeFacts(
         probes=len(probes),
         fingerprint=probes.fingerprint,
         classes=classes,
         testable=testable,
-        places=places,
-        outlook=observer.smallest_effect(epochs),
+        places=None if grid is None else _can_test_places(probes, grid, plan),
+        outlook=_alone(observer.smallest_effect(plan.looks)),
     )
+
+
+def _can_test_places(probes: ProbeSet, grid: Grid, plan: LookPlan) -> bool:
+    """As a look does: by the grid, the number of probes and what each test may spend."""
+    if len(grid) != 2:
+        return False
+    tests = sum(count >= LEAST_PROBES for count in probes.counts)
+    share = Judge(probes.class_names, alpha=plan.alpha).place_threshold(tests=tests, looks_left=plan.looks)
+    return places_out_of_reach(grid, probes.counts, share, annotated=probes.annotated) is None
+
+
+def _alone(outlook: str) -> str:
+    """Without the word that joins it to a sentence before, where there is none."""
+    for word in ("And ", "But "):
+        outlook = outlook.removeprefix(word)
+    return outlook[:1].upper() + outlook[1:]
 
 
 def class_boxes(probes: ProbeSet, grid: Grid | None) -> list[ClassBoxes]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from camdebug.cam.explain import Recipe
 from camdebug.cam.lens import Lens
-from camdebug.doctor.facts import CostFacts, LookCost
+from camdebug.doctor.facts import CostFacts, LookCost, LookPlan
 from camdebug.measures.place import coarsest_grid
 from camdebug.observe.backgrounds import Backgrounds
 from camdebug.probe.probe_set import ProbeSet
@@ -23,7 +23,7 @@ _STEADINESS = 4
 
 
 def measure_cost(
-    lens: Lens, recipe: Recipe, images: Tensor, labels: Tensor | None, probes: ProbeSet | None, *, seed: int = 0
+    lens: Lens, recipe: Recipe, images: Tensor, labels: Tensor | None, probes: ProbeSet | None, plan: LookPlan
 ) -> CostFacts:
     """Time a plain forward and the pass of the maps on one chunk. Call inside ``borrowed(model)``.
 
@@ -35,7 +35,7 @@ def measure_cost(
         images: ``(n, C, *size)``; the first chunk of them is used.
         labels: ``(n,)`` classes to explain, ``None`` for those predicted.
         probes: of the looks, if there will be any.
-        seed: of donors, as of the looks.
+        plan: of the looks.
     """
     part = images[: lens.chunk_size]
     wanted = None if labels is None else labels[: lens.chunk_size]
@@ -53,23 +53,21 @@ def measure_cost(
     activation = _activation_bytes(lens, part[:1])
     memory, what = _peak_of(maps, device, activation * len(part))
     plain, mapped = _seconds(forward, device), _seconds(maps, device)
-    look = (
-        None if probes is None else look_cost(probes, lens.layer.grid, plain / len(part), mapped / len(part), seed=seed)
-    )
+    look = None if probes is None else look_cost(probes, lens.layer.grid, plan, plain / len(part), mapped / len(part))
     return CostFacts(len(part), plain, mapped, memory, what, activation, look)
 
 
-def look_cost(probes: ProbeSet, grid: tuple[int, ...], forward: float, mapped: float, *, seed: int = 0) -> LookCost:
+def look_cost(probes: ProbeSet, grid: tuple[int, ...], plan: LookPlan, forward: float, mapped: float) -> LookCost:
     """Count the passes of a look: maps, composites, and at a planned one rolled and otherwise changed copies.
 
     Args:
         probes: of the looks.
         grid: cells along each axis.
+        plan: of the looks.
         forward: seconds of one picture's forward.
         mapped: seconds of one picture's map.
-        seed: of donors.
     """
-    backgrounds = Backgrounds(probes, seed=seed) if probes.annotated else None
+    backgrounds = Backgrounds(probes, seed=plan.seed) if plan.contrast and probes.annotated else None
     composites = 0 if backgrounds is None else 2 * len(backgrounds.pairs_of(0))
     planned = 0 if backgrounds is None else 2 * len(backgrounds.panels())
     places = len(grid) == 2 and min(grid) >= coarsest_grid(annotated=probes.annotated)

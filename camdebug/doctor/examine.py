@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,16 @@ from camdebug.cam.target.search import LayerChoice, find_target_layers
 from camdebug.doctor.advice import LayerAdvice, with_cells
 from camdebug.doctor.boxes import check_probes
 from camdebug.doctor.cost import measure_cost
-from camdebug.doctor.facts import CostFacts, FollowFacts, HeatFacts, LayerFacts, ModelFacts, OutputFacts, ProbeFacts
+from camdebug.doctor.facts import (
+    CostFacts,
+    FollowFacts,
+    HeatFacts,
+    LayerFacts,
+    LookPlan,
+    ModelFacts,
+    OutputFacts,
+    ProbeFacts,
+)
 from camdebug.doctor.findings import Findings
 from camdebug.doctor.following import check_following
 from camdebug.doctor.forwards import check_forwards
@@ -54,8 +64,11 @@ def examine(
     use: ModelUse = _ANY_CLASSIFIER,
     precision: Precision | None = None,
     chunk_size: int = 32,
+    contrast: bool = True,
     epochs: int | None = None,
+    every_n_epochs: int = 1,
     alpha: float = 0.05,
+    seed: int = 0,
 ) -> DoctorReport:
     """Try everything that looks will do, and say what will be refused or cannot be trusted. Nothing is trained.
 
@@ -72,8 +85,11 @@ def examine(
         use: how the model is run and its output read.
         precision: how pictures enter the model; by default in the format and on the device of its parameters.
         chunk_size: pictures in one forward.
-        epochs: of the training, with a look each; ``None`` when unknown.
+        contrast: looks also measure background evidence and swaps.
+        epochs: of the training; ``None`` when unknown.
+        every_n_epochs: there is a look at each so many epochs, and at the last one.
         alpha: share of clean runs that may raise an alarm.
+        seed: of donors and permutations.
 
     Raises:
         TypeError, ValueError: when an argument other than the model is not as described, or ``model`` is no module.
@@ -86,7 +102,8 @@ def examine(
     recipe = check_recipe(method, options)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    for name, value in (("chunk_size", chunk_size), ("epochs", 1 if epochs is None else epochs)):
+    counts = {"chunk_size": chunk_size, "epochs": 1 if epochs is None else epochs, "every_n_epochs": every_n_epochs}
+    for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}: expected a whole number above 0, got {value!r}")
     pictures = pictures_of(probes_or_batch)
@@ -98,11 +115,23 @@ def examine(
             target_layer=target_layer,
             options=options,
             use=use,
+            contrast=contrast,
             chunk_size=chunk_size,
             alpha=alpha,
+            seed=seed,
         )
-    examination = _Examination(model, pictures, recipe, target_layer, use, precision, chunk_size, epochs, observer)
-    return examination.report()
+    looks = None if epochs is None else planned_looks(epochs, every_n_epochs)
+    plan = LookPlan(looks, contrast, alpha, seed)
+    return _Examination(model, pictures, recipe, target_layer, use, precision, chunk_size, plan, observer).report()
+
+
+def planned_looks(epochs: int, every_n_epochs: int) -> int:
+    """Looks of a training from its first epoch on, the last epoch's included.
+
+    >>> planned_looks(20, 5), planned_looks(21, 5), planned_looks(1, 5)
+    (5, 5, 1)
+    """
+    return 1 + ceil((epochs - 1) / every_n_epochs)
 
 
 @dataclass(eq=False)
@@ -116,7 +145,7 @@ class _Examination:
     use: ModelUse
     precision: Precision | None
     chunk_size: int
-    epochs: int | None
+    plan: LookPlan
     observer: Observer | None
     findings: Findings = field(default_factory=Findings)
     converted: Tensor | None = None
@@ -242,7 +271,9 @@ class _Examination:
     def _measure_cost(self, lens: Lens, explained: Pictures) -> Exception | None:
         """It comes before anything else that takes memory; what it raises is told later."""
         try:
-            self.cost = measure_cost(lens, self.recipe, explained.images, explained.labels, self.pictures.probes)
+            self.cost = measure_cost(
+                lens, self.recipe, explained.images, explained.labels, self.pictures.probes, self.plan
+            )
         except Exception as error:
             return error.with_traceback(None)
         return None
@@ -273,7 +304,7 @@ class _Examination:
         if probes is None or observer is None:
             return None
         grid = self.layers[0].grid if self.layers else None
-        return check_probes(probes, observer, grid, self.findings, epochs=self.epochs)
+        return check_probes(probes, observer, grid, self.findings, self.plan)
 
     def _model_facts(self) -> ModelFacts:
         return model_facts(self.model, self.converted)

@@ -8,6 +8,23 @@ from camdebug.cam.model.outputs import Link
 
 
 @dataclass(frozen=True)
+class LookPlan:
+    """The looks of the training that is to come.
+
+    Attributes:
+        looks: planned ones; ``None`` when unknown.
+        contrast: whether they measure background evidence and swaps.
+        alpha: share of clean runs that may raise an alarm.
+        seed: of donors and permutations.
+    """
+
+    looks: int | None
+    contrast: bool = True
+    alpha: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """The model as it is.
 

@@ -95,7 +95,7 @@ def _following(found: FollowFacts) -> str:
 def _tests(report: DoctorReport) -> str:
     assert report.probes is not None  # the caller has looked
     found = report.probes
-    places = {None: "", True: "; places can be tested", False: "; the grid is too coarse to test places"}[found.places]
+    places = {None: "", True: "; places can be tested", False: "; places cannot be tested"}[found.places]
     return f"backgrounds of {len(found.testable)} can be tested{places}"
 
 

@@ -4,9 +4,13 @@ import pytest
 import torch
 from patients import Net, images, probes
 
-from camdebug.doctor import examine
+from camdebug.doctor import cost, examine
 from camdebug.doctor.boxes import class_boxes
+from camdebug.doctor.examine import planned_looks
 from camdebug.doctor.facts import ClassBoxes
+from camdebug.observe import Observer
+from camdebug.observe import observer as observer_module
+from camdebug.observe.backgrounds import Backgrounds
 from camdebug.probe.probe_set import ProbeSet
 
 
@@ -107,8 +111,58 @@ def test_a_budget_that_cannot_be_met_is_a_problem():
 def test_places_can_be_tested_on_grids_of_three_cells(stride, places):
     report = examine(Net(stride=stride), probes(box=(0, 0, 12, 12)))
     assert report.probes.places is places
-    assert ("the grid is too coarse to test places" in str(report)) is not places
+    assert ("; places cannot be tested" in str(report)) is not places
     assert ("heat at a fixed place cannot be tested" in report.probes.outlook) is not places
+
+
+@pytest.mark.parametrize("box", [(2, 2, 9, 10), None], ids=["boxes", "no boxes"])
+def test_with_few_probes_it_is_said_once_that_places_cannot_be_tested(box):
+    report = examine(Net(), probes(counts=(5, 5), box=box))
+    assert report.probes.places is False
+    lines = str(report).splitlines()
+    assert "probes     10 in 2 classes; backgrounds of 0 can be tested; places cannot be tested" in lines
+    assert (
+        "power      Heat at a fixed place cannot be tested: that takes 20 probes of a class, the most are 5." in lines
+    )
+
+
+def test_what_can_be_found_is_told_for_the_looks_of_the_training():
+    fixed = probes(counts=(20, 30, 25))
+    plans = [{"epochs": 1000}, {"epochs": 1000, "every_n_epochs": 500}, {"epochs": 1000, "alpha": 0.4}, {}]
+    words = [examine(Net(), fixed, **plan).probes.outlook for plan in plans]
+    own = Observer(fixed)
+    expected = [own.smallest_effect(1000), own.smallest_effect(3), Observer(fixed, alpha=0.4).smallest_effect(1000)]
+    assert words == [*expected, own.smallest_effect(None)]
+    assert words[0] not in words[1:]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "looks"), [(1, 1, 1), (1, 9, 1), (40, 1, 40), (40, 3, 14), (41, 4, 11), (40, 50, 2)]
+)
+def test_planned_looks_are_those_of_the_first_epoch_each_so_many_after_and_the_last(epochs, every, looks):
+    assert planned_looks(epochs, every) == looks == len({*range(0, epochs, every), epochs - 1})
+
+
+def test_without_contrast_only_places_are_tested():
+    report = examine(Net(), probes(), contrast=False, epochs=3)
+    assert report.ok
+    assert report.notes == (
+        "With contrast=False no background is tested; only heat that stays at one place can be found.",
+    )
+    assert report.probes.outlook == "Only whether heat stays at one place can be found."
+    assert (report.probes.testable, report.probes.places) == ((), True)
+    assert report.cost.look.planned_forwards == pytest.approx(6 * report.cost.ratio)
+    assert "no class has 20 probes" in examine(Net(), probes(counts=(5, 6)), contrast=False).problems[0]
+
+
+def test_the_seed_is_that_of_the_donors(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(
+        observer_module, "Backgrounds", lambda fixed, seed: seeds.append(seed) or Backgrounds(fixed, seed=seed)
+    )
+    monkeypatch.setattr(cost, "Backgrounds", lambda fixed, seed: seeds.append(seed) or Backgrounds(fixed, seed=seed))
+    examine(Net(), probes(), seed=7)
+    assert seeds == [7, 7]
 
 
 def test_the_classes_take_turns():

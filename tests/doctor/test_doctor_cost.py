@@ -11,6 +11,7 @@ from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.model.precision import ModelPrecision
 from camdebug.doctor import cost, examine
 from camdebug.doctor.cost import look_cost
+from camdebug.doctor.facts import LookPlan
 from camdebug.observe import Observer
 
 CPU = torch.device("cpu")
@@ -31,7 +32,7 @@ def forwards_of_a_look(fixed, *, once):
     "fixed", [probes(), probes(counts=(25, 22)), probes(counts=(25, 4, 25)), probes(box=None)], ids=str
 )
 def test_the_estimate_counts_the_forwards_of_a_look(fixed):
-    estimate = look_cost(fixed, (8, 8), forward=1.0, mapped=1.0)
+    estimate = look_cost(fixed, (8, 8), LookPlan(30), forward=1.0, mapped=1.0)
     assert forwards_of_a_look(fixed, once=False) == pytest.approx(estimate.forwards)
     assert forwards_of_a_look(fixed, once=True) == pytest.approx(estimate.planned_forwards)
     assert estimate.seconds == pytest.approx(len(fixed) * estimate.forwards)
@@ -40,10 +41,15 @@ def test_the_estimate_counts_the_forwards_of_a_look(fixed):
 
 def test_maps_count_as_much_as_they_take_and_composites_as_forwards():
     fixed = probes()  # 75 probes: a map of each and two composites of each; planned six maps and eight composites
-    found = look_cost(fixed, (8, 8), forward=0.5, mapped=1.5)
+    found = look_cost(fixed, (8, 8), LookPlan(30), forward=0.5, mapped=1.5)
     assert (found.forwards, found.planned_forwards) == (3 + 2, 6 * 3 + 8)
     assert (found.seconds, found.planned_seconds) == (75 * (1.5 + 1), 75 * (9 + 4))
-    assert look_cost(fixed, (2, 2), forward=0.5, mapped=1.5).planned_forwards == 5 * 3 + 8
+    assert look_cost(fixed, (2, 2), LookPlan(30), forward=0.5, mapped=1.5).planned_forwards == 5 * 3 + 8
+
+
+def test_without_contrast_there_are_no_composites():
+    found = look_cost(probes(), (8, 8), LookPlan(30, contrast=False), forward=0.5, mapped=1.5)
+    assert (found.forwards, found.planned_forwards) == (3, 6 * 3)
 
 
 def test_one_chunk_is_measured():

@@ -190,6 +190,7 @@ def test_when_memory_runs_out_a_smaller_chunk_is_advised_and_it_is_said_once():
     [
         ({"method": "gradkam"}, ValueError, "method: expected one of"),
         ({"chunk_size": 0}, ValueError, "chunk_size: expected a whole number above 0, got 0"),
+        ({"every_n_epochs": 0}, ValueError, "every_n_epochs: expected a whole number above 0, got 0"),
         ({"epochs": 2.5}, ValueError, "epochs: expected a whole number above 0, got 2.5"),
     ],
 )
