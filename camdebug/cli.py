@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,9 +46,9 @@ def _doctor(options: argparse.Namespace) -> int:
             epochs=options.epochs,
         )
     except (LoadingError, TypeError, ValueError) as error:
-        print(f"camdebug doctor: {error}", file=sys.stderr)
+        print(f"camdebug doctor: {_in_options(str(error))}", file=sys.stderr)
         return 2
-    print(report)
+    print(_in_options(str(report)))
     try:
         if options.json is not None:
             report.save(options.json)
@@ -58,6 +59,12 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"camdebug doctor: cannot write it ({error})", file=sys.stderr)
         return 2
     return 0 if report.ok else 1
+
+
+def _in_options(text: str) -> str:
+    """Arguments as the command has them; several layers can be asked for in Python only."""
+    text = re.sub(r"\btarget_layer=(?=['\w])", "--target-layer ", text)
+    return re.sub(r"\btarget_layer\b(?!=\[)=?", "--target-layer", text).replace("chunk_size", "--chunk-size")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -33,6 +33,7 @@ from camdebug.doctor.facts import (
     OutputFacts,
     ProbeFacts,
 )
+from camdebug.doctor.failing import forward_failed, logging_off
 from camdebug.doctor.findings import Findings
 from camdebug.doctor.following import check_following
 from camdebug.doctor.forwards import check_forwards
@@ -162,7 +163,7 @@ class _Examination:
         """Examine all of it."""
         self._check_pictures()
         with self.findings.attempt("looks cannot borrow the model", "Without that there are no looks."):
-            with borrowed(self.model, copied=None, on_left_out=self._note_left_out) as changed:
+            with logging_off(self.model), borrowed(self.model, copied=None, on_left_out=self._note_left_out) as changed:
                 self._examine_model()
             if changed:
                 self.findings.note(
@@ -232,7 +233,7 @@ class _Examination:
         try:
             return subject.forward(self.converted.clone(), slice(0, 1))
         except Exception as error:
-            self.findings.failure(error, *_forward_failed(reading.raw, tuple(images.shape[1:])))
+            self.findings.failure(error, *forward_failed(error, reading.raw, tuple(images.shape[1:])))
         return None
 
     def _judge_output(self, output: OutputFacts) -> None:
@@ -318,10 +319,3 @@ class _Examination:
             shown = self._within_the_outputs() if maps is not None else self.pictures
             return draw_examination(shown, maps if maps is not None and maps.ndim == 3 else None)
         return None
-
-
-def _forward_failed(raw: str, size: tuple[int, ...]) -> tuple[str, str]:
-    """What failed, and advice; ``raw`` is the output if the model got as far as that."""
-    if raw:
-        return f"the output, {raw}, cannot be read as class scores", "Return logits (N, K), or say how it is read."
-    return f"the model's forward fails on a picture of {size}", "Check the size and channels that it takes."

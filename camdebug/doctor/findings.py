@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from camdebug.cam.shortage import is_out_of_memory
 from camdebug.wording import told, visible
+
+_SAID = ("pass ", "choose ", "did you mean ")
+"""What tells what to do; a text that has it needs no other advice."""
 
 
 class Findings:
@@ -51,4 +55,16 @@ class Findings:
             advice = "Pass a smaller chunk_size; looks halve theirs by themselves."
         if (why := told(error)) not in self._errors:
             self._errors.add(why)
-            self.problem(f"{failed}: {why if why.endswith(('.', '?')) else why + '.'} {advice}")
+            if (own := _named_argument(error, why)) is not None:
+                why, advice = own, "" if any(said in own for said in _SAID) else advice
+            self.problem(f"{failed}: {why if why.endswith(('.', '?')) else why + '.'} {advice}".rstrip())
+
+
+def _named_argument(error: Exception, why: str) -> str | None:
+    """The text of an error of our own, which begins with an argument's name; without it where the clause says so."""
+    if not isinstance(error, (TypeError, ValueError)):
+        return None
+    text = why.removeprefix(f"{type(error).__name__}: ")
+    if re.match(r"[a-z_]+: ", text) is None:
+        return None
+    return text.removeprefix("target_layer: ").removeprefix("model: ")

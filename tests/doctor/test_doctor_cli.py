@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from camdebug.cli import main
+from camdebug.cli import _in_options, main
 from camdebug.doctor.loading import LoadingError, load
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,6 +78,24 @@ def test_without_problems_the_status_is_0(cases, capsys, name):
 def test_with_problems_the_status_is_1(cases, capsys, arguments):
     assert main(["doctor", *arguments]) == 1
     assert capsys.readouterr().out.startswith("camdebug doctor: 1 problem.\n  1. ")
+
+
+def test_a_wrong_layer_is_told_in_a_sentence_with_the_option_of_the_command(cases, capsys):
+    assert main(["doctor", "doctor_cases:healthy", "--target-layer", "stage"]) == 1
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith("  1. There is no target layer: the model has no layer 'stage'; ")
+    assert main(["doctor", "doctor_cases:broken"]) == 1
+    assert "target_layer" not in capsys.readouterr().out
+
+
+def test_arguments_are_told_as_options():
+    text = (
+        "pass target_layer= or target_layer='a'; a smaller chunk_size; target_layer=['a', 'b']; no other_target_layer"
+    )
+    assert _in_options(text) == (
+        "pass --target-layer or --target-layer 'a'; a smaller --chunk-size; target_layer=['a', 'b']; no "
+        "other_target_layer"
+    )
 
 
 @pytest.mark.parametrize(

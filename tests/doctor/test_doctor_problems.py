@@ -1,8 +1,10 @@
 """Every problem is provoked once, with its words, and a healthy model has none."""
 
+from importlib import import_module
 from itertools import count
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from patients import Net, images, probes, spoiled
 from torch import nn
@@ -10,6 +12,8 @@ from torch.nn import functional as F
 
 from camdebug.doctor import examine
 from camdebug.doctor.findings import Findings
+
+examine_module = import_module("camdebug.doctor.examine")
 
 
 def problems(model, given=None, **options):
@@ -28,7 +32,7 @@ def test_a_healthy_model_has_no_problem(given):
 def test_torchscript_cannot_be_borrowed_but_boxes_are_still_judged():
     scripted = torch.jit.trace(Net(), images())
     report = examine(scripted, probes(counts=(25, 3, 25)))
-    assert report.problems[0].startswith("looks cannot borrow the model: TypeError: model: it is TorchScript")
+    assert report.problems[0].startswith("looks cannot borrow the model: it is TorchScript")
     assert report.problems[1].startswith("1 of 3 classes cannot be judged")
     assert (report.output, report.layers, report.cost) == (None, (), None)
     assert report.model.parameters == 3 * 4 * 4 + 4 + 4 * 3 + 3
@@ -51,6 +55,63 @@ def test_a_forward_that_raises_is_told_in_one_line_without_a_traceback():
     assert report.picture is not None
 
 
+def test_a_forward_that_takes_more_than_pictures_is_told_how_it_is_run():
+    class Answering(Net):
+        def forward(self, x, question):
+            return super().forward(x)
+
+    (problem,) = problems(Answering())
+    assert "missing 1 required positional argument: 'question'" in problem
+    assert problem.endswith(". If its forward takes more than pictures, pass use=ModelUse(forward_fn=...).")
+
+
+def test_a_forward_that_asks_for_its_trainer_is_told_that_there_is_none_yet():
+    class Asks(pl.LightningModule):
+        def forward(self, x):
+            return x.mean((2, 3)) * self.trainer.current_epoch
+
+    (problem,) = problems(Asks())
+    assert problem.endswith("Before a fit there is no self.trainer, so its forward must do without one.")
+
+
+def test_a_forward_that_logs_is_examined_without_logging(recwarn):
+    class Logs(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = Net()
+
+        def forward(self, x):
+            self.log("seen", x.mean())
+            return self.net(x)
+
+    model = nn.Sequential(Logs())
+    kept = model[0].__dict__["log_dict"] = object()
+    assert problems(model) == ()
+    assert not recwarn
+    assert "log" not in model[0].__dict__
+    assert model[0].__dict__["log_dict"] is kept
+
+
+def test_an_error_of_the_method_is_told_once_and_as_of_its_maps():
+    (problem,) = problems(Net(), method=lambda model, pictures, classes: 1 / 0)
+    assert problem == (
+        "maps of custom cannot be made: ZeroDivisionError: division by zero. Looks will fail in the same way; choose "
+        "another method or target_layer."
+    )
+
+
+def test_a_cost_that_cannot_be_measured_is_told_when_the_maps_can_be_made(monkeypatch):
+    def broken(*args):
+        raise RuntimeError("no clock")
+
+    monkeypatch.setattr(examine_module, "measure_cost", broken)
+    report = examine(Net(), images())
+    assert report.problems == (
+        "the cost of a look could not be measured: RuntimeError: no clock. Looks will fail in the same way.",
+    )
+    assert report.heat is not None
+
+
 def test_an_output_that_cannot_be_read_is_described():
     (problem,) = problems(spoiled(lambda net, x: {"boxes": [], "names": ["one"]}))
     assert problem.startswith("the output, a dict of boxes, names, cannot be read as class scores: ")
@@ -66,7 +127,7 @@ def test_probabilities_are_noticed_and_logits_are_not_taken_for_them():
 def test_more_classes_than_outputs_do_not_fit_and_the_other_classes_are_still_examined():
     report = examine(Net(classes=2), probes())
     assert report.problems[0].startswith(
-        "model and probes do not fit together: ValueError: probes: have 3 classes, but the model gives 2 scores"
+        "model and probes do not fit together: probes: have 3 classes, but the model gives 2 scores"
     )
     assert report.heat.pictures == 43  # of 64 in turn, 22 are of class 0, 21 of class 1
     assert len(report.problems) == 1
@@ -75,8 +136,7 @@ def test_more_classes_than_outputs_do_not_fit_and_the_other_classes_are_still_ex
 def test_a_layer_that_does_not_exist_is_told_with_its_neighbours_and_the_layers_there_are():
     report = examine(Net(), images(), target_layer="stag")
     (problem,) = report.problems
-    assert problem.startswith("there is no target layer: TargetLayerError: target_layer: the model has no layer 'stag'")
-    assert "did you mean stage?" in problem
+    assert problem == "there is no target layer: the model has no layer 'stag'; did you mean stage?"
     assert report.other_layers == ("stage 8x8",)
 
 
@@ -167,7 +227,8 @@ def test_what_the_forward_changes_is_named():
 
 def test_pictures_of_whole_numbers_and_broken_ones_are_noticed():
     whole = (255 * images()).to(torch.uint8)
-    assert problems(Net(), whole)[0].startswith("pictures are torch.uint8; a probe set takes floating ones")
+    (problem,) = problems(Net(), whole)
+    assert problem.startswith("pictures are torch.uint8; a probe set takes floating ones")
     broken = images()
     broken[0, 0, 0, 0] = torch.inf
     assert problems(Net(), broken)[0].startswith("some pictures are not finite")

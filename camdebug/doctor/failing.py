@@ -1,0 +1,56 @@
+"""What a model's own forward raises, and what to do about it; and how it is kept from logging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import nn
+
+
+def forward_failed(error: Exception, raw: str, size: tuple[int, ...]) -> tuple[str, str]:
+    """What failed, and advice.
+
+    Args:
+        error: that was raised.
+        raw: the output in words if the model got as far as that.
+        size: of one picture.
+    """
+    if raw:
+        return f"the output, {raw}, cannot be read as class scores", "Return logits (N, K), or say how it is read."
+    return f"the model's forward fails on a picture of {size}", _advice(str(error))
+
+
+def _advice(why: str) -> str:
+    if "required positional argument" in why:
+        return "If its forward takes more than pictures, pass use=ModelUse(forward_fn=...)."
+    if "not attached to a `Trainer`" in why:
+        return "Before a fit there is no self.trainer, so its forward must do without one."
+    return "Check the size and channels that it takes."
+
+
+@contextmanager
+def logging_off(model: nn.Module) -> Iterator[None]:
+    """No ``self.log`` in the forward of a ``LightningModule``, which has no Trainer yet to log to."""
+    with ExitStack() as muted:
+        for module in model.modules():
+            if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
+                muted.enter_context(_muted(module.__dict__))
+        yield
+
+
+@contextmanager
+def _muted(attributes: dict[str, Any]) -> Iterator[None]:
+    kept: dict[str, Any] = {name: attributes[name] for name in ("log", "log_dict") if name in attributes}
+    attributes.update(log=_ignore, log_dict=_ignore)
+    try:
+        yield
+    finally:
+        for name in ("log", "log_dict"):
+            attributes.pop(name, None)
+        attributes.update(kept)
+
+
+def _ignore(*_args: object, **_kwargs: object) -> None:
+    return None
