@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from camdebug import __version__
+from camdebug.wording import visible
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def _doctor(options: argparse.Namespace) -> int:
             epochs=options.epochs,
         )
     except (LoadingError, TypeError, ValueError) as error:
-        print(f"camdebug doctor: {_in_options(str(error))}", file=sys.stderr)
+        print(f"camdebug doctor: {visible(_in_options(str(error)))}", file=sys.stderr)
         return 2
     print(_in_options(str(report)))
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -36,12 +36,7 @@ class LayerAdvice:
         unasked = [layer for layer in self._unasked() if layer.name not in names]
         if unasked:
             return f"Choose another target_layer, such as {unasked[0].name}, the one that is found unasked."
-        return f"Choose another target_layer{self.such_as(lambda _: True)}."
-
-    def such_as(self, would_do: Callable[[tuple[int, ...]], bool]) -> str:
-        """``, such as`` and the last of the other layers whose grid would do; nothing where none would."""
-        found = next((layer for layer in self.others if would_do(layer.grid)), None)
-        return "" if found is None else f", such as {with_cells(found)}"
+        return f"Choose another target_layer{such_as(self.others, lambda _: True)}."
 
     def _unasked(self) -> tuple[TargetLayer, ...]:
         if self.asked is None:
@@ -50,6 +45,12 @@ class LayerAdvice:
             return find_target_layers(self.subject, self.images, None)
         except (TypeError, ValueError):  # none is found by itself: then there is none to name
             return ()
+
+
+def such_as(others: Sequence[TargetLayer], would_do: Callable[[tuple[int, ...]], bool]) -> str:
+    """``, such as`` and the first of the layers whose grid would do; nothing where none would."""
+    found = next((layer for layer in others if would_do(layer.grid)), None)
+    return "" if found is None else f", such as {with_cells(found)}"
 
 
 def with_cells(layer: TargetLayer) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import torch
 from torch import Tensor
 
+from camdebug.cam.target.layers import TargetLayer
+from camdebug.doctor.advice import such_as
 from camdebug.doctor.facts import ClassBoxes, LookPlan, ProbeFacts
 from camdebug.doctor.findings import Findings
 from camdebug.doctor.words import faults
@@ -20,7 +25,13 @@ Grid = tuple[int, ...]
 
 
 def check_probes(
-    probes: ProbeSet, observer: Observer, grid: Grid | None, findings: Findings, plan: LookPlan
+    probes: ProbeSet,
+    observer: Observer,
+    grid: Grid | None,
+    findings: Findings,
+    plan: LookPlan,
+    *,
+    others: Sequence[TargetLayer] = (),
 ) -> ProbeFacts:
     """Say what the probes can show.
 
@@ -30,6 +41,7 @@ def check_probes(
         grid: height and width in cells; ``None`` when no layer was found.
         findings: where what is found goes.
         plan: of the looks.
+        others: layers on other grids, the last ones first.
     """
     classes = tuple(class_boxes(probes, grid))
     testable = tuple(observer.testable_classes)
@@ -40,7 +52,7 @@ def check_probes(
             findings.note(
                 "With contrast=False no background is tested; only heat that stays at one place can be found."
             )
-        _judge_sizes(classes, grid, findings)
+        _judge_sizes(classes, grid, findings, others)
     else:
         findings.note("The probes have no boxes: maps are drawn, and only heat that stays at one place can be found.")
     if not (probes.annotated and plan.contrast):
@@ -133,14 +145,18 @@ def _too_few(found: ClassBoxes) -> str:
     return f"`{found.name}` {found.usable} of {found.probes}{faults(found)}"
 
 
-def _judge_sizes(classes: tuple[ClassBoxes, ...], grid: Grid | None, findings: Findings) -> None:
+def _judge_sizes(
+    classes: tuple[ClassBoxes, ...], grid: Grid | None, findings: Findings, others: Sequence[TargetLayer]
+) -> None:
     coarse = [c for c in classes if c.width is not None and c.height is not None and c.width * c.height < 1]
     if coarse and grid is not None:
+        smallest, cells = min((c.width or 0) * (c.height or 0) for c in coarse), prod(grid)
+        fine = such_as(others, lambda other: smallest * prod(other) >= cells)
         names = name_a_few([f"`{c.name}`" for c in coarse])
         findings.problem(
             f"the grid of {'x'.join(map(str, grid))} cells is coarse for {names}: the median box is smaller than one "
-            "cell, so heat on an object cannot be told from heat beside it. Choose an earlier target_layer or larger "
-            "pictures."
+            f"cell, so heat on an object cannot be told from heat beside it. Choose an earlier target_layer{fine}, or "
+            "larger pictures."
         )
     below = sum(c.below_a_cell for c in classes)
     if below and not coarse:

@@ -305,7 +305,7 @@ class _Examination:
         if probes is None or observer is None:
             return None
         grid = self.layers[0].grid if self.layers else None
-        return check_probes(probes, observer, grid, self.findings, self.plan)
+        return check_probes(probes, observer, grid, self.findings, self.plan, others=self.others)
 
     def _model_facts(self) -> ModelFacts:
         return model_facts(self.model, self.converted)
@@ -316,6 +316,9 @@ class _Examination:
         if images.ndim != 4:
             return None
         with torch.inference_mode(False), self.findings.attempt("the picture could not be drawn", "Looks go on."):
-            shown = self._within_the_outputs() if maps is not None else self.pictures
-            return draw_examination(shown, maps if maps is not None and maps.ndim == 3 else None)
+            if maps is None or maps.ndim != 3:
+                return draw_examination(self.pictures, None)
+            return draw_examination(
+                self._within_the_outputs(), maps, method=self.recipe.name, layer=", ".join(x.name for x in self.layers)
+            )
         return None

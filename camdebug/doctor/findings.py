@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from camdebug.cam.shortage import is_out_of_memory
 from camdebug.wording import told, visible
 
-_SAID = ("pass ", "choose ", "did you mean ")
+_SAID = ("pass ", "choose ", "did you mean ", "; use ")
 """What tells what to do; a text that has it needs no other advice."""
 
 

@@ -27,12 +27,14 @@ _LINE = 0.45
 """How far a grid line goes towards white."""
 
 
-def draw_examination(pictures: Pictures, maps: Tensor | None) -> Image:
+def draw_examination(pictures: Pictures, maps: Tensor | None, *, method: str = "", layer: str = "") -> Image:
     """Draw a few pictures: plain with boxes, and under their heat with the lines of the grid.
 
     Args:
         pictures: what was looked at; the first few are drawn.
         maps: ``(n, h, w)`` of them; without, there is the plain column alone.
+        method: of the maps.
+        layer: that they are of.
 
     Returns:
         A picture in sRGB. The first plain tile begins ``MARGIN`` from the left; a line of text stands above each row.
@@ -58,7 +60,10 @@ def draw_examination(pictures: Pictures, maps: Tensor | None) -> Image:
         for box in _boxes(few, row, shown.shape[1:3], size):
             for tile in tiles:
                 outline(tile, box)
-        caption = _caption(few, row) + (" (no heat)" if heat is not None and empty[number] else "")
+        told = "no map" if heat is None else f"{method} of {_explained(few)} at {layer}"
+        caption = (
+            f"{_caption(few, row)}: {shown_name(told)}{' (no heat)' if heat is not None and empty[number] else ''}"
+        )
         rows.append(("", _row(tiles, caption, colours.sentence if number == 0 else "")))
     return Image.fromarray(contact_sheet(rows, legend=heat is not None))
 
@@ -82,6 +87,13 @@ def _caption(few: Pictures, row: int) -> str:
     if few.probes is None:
         return f"picture {row}"
     return f"#{row} {shown_name(few.probes.class_names[int(few.probes.labels[row])])}"
+
+
+def _explained(few: Pictures) -> str:
+    """The class that maps are of."""
+    if few.labels is None:
+        return "the predicted class"
+    return "its label" if few.probes is not None else "class 0"
 
 
 def _row(tiles: list[NDArray[np.uint8]], caption: str, note: str) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from camdebug.doctor.facts import ClassBoxes, CostFacts, FollowFacts, HeatFacts, LayerFacts, ModelFacts, OutputFacts
 from camdebug.numerals import count_of, number, percent
+from camdebug.wording import visible
 
 if TYPE_CHECKING:
     from camdebug.doctor.report import DoctorReport
@@ -22,7 +23,7 @@ def report_words(report: DoctorReport) -> str:
     ]
     lines += [f"  {i}. {_sentence(text)}" for i, text in enumerate(report.problems, 1)]
     lines.append("")
-    lines += [f"{head:<{_INDENT}}{text}" for head, text in _facts(report)]
+    lines += [f"{head:<{_INDENT}}{visible(text)}" for head, text in _facts(report)]
     lines += [f"{'note':<{_INDENT}}{text}" for text in report.notes]
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from patients import Net, images, probes
+from torch import nn
 
 from camdebug.doctor import cost, examine
 from camdebug.doctor.boxes import class_boxes
@@ -40,7 +41,24 @@ def test_a_box_smaller_than_a_cell_is_a_problem_of_the_grid():
     (problem,) = report.problems
     assert problem.startswith("the grid of 4x4 cells is coarse for `class 0`, `class 1`, `class 2`: the median box is")
     assert report.probes.classes[0].below_a_cell == 25
+    assert problem.endswith("Choose an earlier target_layer, or larger pictures.")
     assert examine(Net(stride=2), probes(box=(2, 2, 5, 7))).ok
+
+
+def test_of_earlier_layers_the_last_is_named_on_which_a_box_has_a_cell():
+    class Stages(Net):
+        def __init__(self):
+            super().__init__(stride=1)
+            self.pools = nn.Sequential(*(nn.AvgPool2d(2) for _ in range(3)))  # 8x8, 4x4 and 2x2 cells
+
+        def forward(self, x):
+            return self.head(self.pools(self.stage(x).relu()).mean((2, 3)))
+
+    (problem,) = examine(Stages(), probes(box=(2, 2, 5, 7))).problems  # 15 pixels; cells have 64, 16, 4 and 1
+    assert problem.startswith("the grid of 2x2 cells is coarse")
+    assert problem.endswith("Choose an earlier target_layer, such as pools.0 8x8, or larger pictures.")
+    (problem,) = examine(Stages(), probes(box=(2, 2, 6, 7))).problems  # 20 pixels
+    assert problem.endswith("such as pools.1 4x4, or larger pictures.")
 
 
 def test_a_few_boxes_smaller_than_a_cell_are_a_note():

@@ -40,6 +40,9 @@ def broken():
 def no_model():
     return "net", pictures()
 
+def hostile():
+    return {"mo\\n\\x1b[31mdel": 1}
+
 def three():
     return 1, 2, 3
 
@@ -109,6 +112,7 @@ def test_arguments_are_told_as_options():
         (["doctor_cases:failing"], "doctor_cases:failing failed (OSError: no such disk)"),
         (["doctor_cases:leaving"], "doctor_cases:leaving failed (SystemExit: bye)"),
         (["doctor_cases:three"], "expected (model, probes_or_batch) or a dict with the keys model and probes or batch"),
+        (["doctor_cases:hostile"], "got the keys mo [31mdel"),
         (["doctor_cases:half"], "got the keys model"),
         (["doctor_cases:no_model"], "model: expected a torch.nn.Module, got str"),
         (["doctor_cases:healthy", "--method", "gradkam"], "method: expected one of"),

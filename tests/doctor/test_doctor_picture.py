@@ -1,10 +1,11 @@
 """The picture: boxes and grid lines where they should be."""
 
 import numpy as np
+import pytest
 import torch
 from patients import Net, images, probes
 
-from camdebug.doctor import examine
+from camdebug.doctor import examine, picture
 from camdebug.doctor.picture import DRAWN, GAP, TEXT, draw_examination, draw_grid
 from camdebug.doctor.pictures import pictures_of
 from camdebug.probe.probe_set import ProbeSet
@@ -68,6 +69,37 @@ def test_the_picture_has_a_row_for_each_of_a_few_pictures_and_a_legend():
     assert report.picture.size == (max(2 * MARGIN + 2 * SIDE + GAP, 448), rows)
     assert report.picture.mode == "RGB"
     assert DRAWN == 6
+
+
+@pytest.fixture
+def captions(monkeypatch):
+    """The lines of text that are written."""
+    lines = []
+    written = picture.write
+    monkeypatch.setattr(
+        picture,
+        "write",
+        lambda pen, place, line, *rest, **kw: lines.append(line) or written(pen, place, line, *rest, **kw),
+    )
+    return lines
+
+
+def test_captions_name_the_class_the_method_and_the_layer(captions):
+    examine(Net(), probes(counts=(1, 1, 1)), method="layercam")
+    assert [line for line in captions if line.startswith("#")] == [
+        f"#{k} class {k}: layercam of its label at stage" for k in range(3)
+    ]
+    captions.clear()
+    examine(Net(), images(1))
+    assert "picture 0: hirescam of the predicted class at stage" in captions
+
+
+def test_captions_say_where_there_is_no_map_or_no_heat(captions):
+    examine(Net(), probes(counts=(1, 1)), method=lambda model, pictures, classes: 1 / 0)
+    assert [line for line in captions if line.startswith("#")] == ["#0 class 0: no map", "#1 class 1: no map"]
+    captions.clear()
+    draw_examination(grey_probe(), torch.zeros(2, 4, 4), method="m\x1b", layer="a\nb")
+    assert next(line for line in captions if line.startswith("#")).endswith(": m of its label at a b (no heat)")
 
 
 def test_without_maps_or_boxes_the_plain_pictures_are_drawn():

@@ -134,6 +134,28 @@ def test_all_is_said_in_lines():
     assert "place      a brighter corner changes its own cells most in 16 of 16 trials (chance 4)\n" in text
 
 
+def test_names_that_others_gave_move_no_cursor_and_break_no_line():
+    class Hostile(Net):
+        def __init__(self):
+            super().__init__()
+            self.add_module("x\n\x1b[31mred", nn.Identity())
+
+        def forward(self, x):
+            return {"lo\ngits\x1b[2J": self.head(self._modules["x\n\x1b[31mred"](self.stage(x)).mean((2, 3)))}
+
+    def method(model, pictures, classes):
+        return pictures.mean(1)
+
+    method.__name__ = "me\nthod\x1b[31m"
+    use = ModelUse(outputs=lambda output: ClassScores(next(iter(output.values()))))
+    report = examine(Hostile(), images(), method=method, use=use)
+    text = str(report)
+    assert "\x1b" in report.layers[0].name + report.output.raw
+    assert "\x1b" not in text
+    assert "layer      x [31mred (" in text
+    assert "output     a dict of lo gits[2J" in text
+
+
 def test_of_many_classes_a_dozen_is_shown():
     report = examine(Net(classes=20), probes(counts=(20,) * 20))
     assert "and 8 more classes" in str(report)
