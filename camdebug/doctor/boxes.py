@@ -45,18 +45,16 @@ def check_probes(
     """
     classes = tuple(class_boxes(probes, grid))
     testable = tuple(observer.testable_classes)
-    if probes.annotated:
-        if plan.contrast:
-            _judge_classes(classes, testable, findings)
-        else:
-            findings.note(
-                "With contrast=False no background is tested; only heat that stays at one place can be found."
-            )
-        _judge_sizes(classes, grid, findings, others)
+    places = None if grid is None else _can_test_places(probes, grid, plan)
+    if probes.annotated and plan.contrast:
+        _judge_classes(classes, testable, findings)
     else:
-        findings.note("The probes have no boxes: maps are drawn, and only heat that stays at one place can be found.")
-    if not (probes.annotated and plan.contrast):
         _judge_counts(probes, findings)
+        why = "With contrast=False no background is tested" if probes.annotated else "The probes have no boxes"
+        left = "nothing else" if places is False else "only heat that stays at one place can be found"
+        findings.note(f"{why}: maps are drawn, and {left}.")
+    if probes.annotated:
+        _judge_sizes(classes, grid, findings, others)
     if plan.contrast:
         _judge_names(probes, testable, findings)
     hopeless = observer.out_of_reach(plan.looks)
@@ -67,7 +65,7 @@ def check_probes(
         fingerprint=probes.fingerprint,
         classes=classes,
         testable=testable,
-        places=None if grid is None else _can_test_places(probes, grid, plan),
+        places=places,
         outlook=_alone(observer.smallest_effect(plan.looks)),
     )
 

@@ -109,13 +109,22 @@ def test_two_classes_get_one_verdict():
 def test_without_boxes_only_places_are_left():
     report = examine(Net(), probes(box=None))
     assert report.ok
-    assert report.notes[0].startswith("The probes have no boxes")
+    assert report.notes == (
+        "The probes have no boxes: maps are drawn, and only heat that stays at one place can be found.",
+    )
     assert report.probes.outlook == "Only whether heat stays at one place can be found."
     assert (
         examine(Net(), probes(counts=(5, 6), box=None))
         .problems[0]
         .startswith("no class has 20 probes (the most are 6)")
     )
+
+
+def test_without_boxes_and_on_few_cells_nothing_can_be_found():
+    report = examine(Net(stride=4), probes(box=None))  # 4x4 cells, which are enough with boxes
+    assert "The probes have no boxes: maps are drawn, and nothing else." in report.notes
+    assert report.probes.places is False
+    assert report.probes.outlook.startswith("Heat at a fixed place cannot be tested: the maps have 4x4 cells")
 
 
 def test_a_budget_that_cannot_be_met_is_a_problem():
@@ -165,7 +174,8 @@ def test_without_contrast_only_places_are_tested():
     report = examine(Net(), probes(), contrast=False, epochs=3)
     assert report.ok
     assert report.notes == (
-        "With contrast=False no background is tested; only heat that stays at one place can be found.",
+        "With contrast=False no background is tested: maps are drawn, and only heat that stays at one place can be "
+        "found.",
     )
     assert report.probes.outlook == "Only whether heat stays at one place can be found."
     assert (report.probes.testable, report.probes.places) == ((), True)
