@@ -131,6 +131,8 @@ def test_a_budget_that_cannot_be_met_is_a_problem():
     enough, hopeless = (examine(Net(), probes(counts=(20, 20, 20)), epochs=epochs) for epochs in (10, 100_000))
     assert enough.ok
     assert hopeless.problems[0].startswith("no alert on backgrounds is possible: each test may spend")
+    assert (enough.probes.places, hopeless.probes.places) == (True, False)
+    assert "no alert on heat at a fixed place is possible" in hopeless.probes.outlook
     assert examine(Net(), probes(counts=(20, 20, 20)), epochs=100_000, alpha=0.9).problems != hopeless.problems
 
 
