@@ -113,22 +113,43 @@ def look_at(
     converted = subject.converted(pictures)
     with subject.precision.context():
         # A copy: the model may write to its input, and an inference tensor cannot enter a graph.
-        while (found := _forward(subject, layers, converted.clone(), rows, scores, ways[0], graph=graph)) is None:
-            if len(ways) == 1:
-                raise _no_path(layers)
-            ways.pop(0)
-        seen, read, explained = found
-        taken_of = explained if graph else []
-        gradients = [_gradients(s, seen, layers, keep=s is not explained[-1]) for s in taken_of]
+        found = _forward(subject, layers, converted.clone(), rows, scores, ways[0], graph=graph)
+        if found.is_lost and len(ways) > 1:
+            again = _forward(subject, layers, converted.clone(), rows, scores, ways[1], graph=graph)
+            ways[:] = ways[1:] if again.reached > found.reached else ways[:1]
+            found = again if again.reached > found.reached else found
+        if any(all(gradient is None for gradient in of_score) for of_score in found.gradients):
+            raise _no_path(layers)
+    seen, read, explained = found.activations, found.scores, found.explained
     views = [
         LayerView(
             layer,
             layer.layout.cells(activation.detach().float()),
-            tuple(layer.layout.cells(gradient[i].float()) for gradient in gradients),
+            tuple(layer.layout.cells(_or_zeros(of[i], activation).float()) for of in found.gradients),
         )
         for i, (layer, activation) in enumerate(zip(layers, seen, strict=True))
     ]
     return Chunk(rows, converted, subject, read.kept(), tuple(s.detach() for s in explained), tuple(views))
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Of one forward: activations of the layers, all scores, those asked for, and their gradients at each layer."""
+
+    activations: list[Tensor]
+    scores: ClassScores
+    explained: list[Tensor]
+    gradients: list[Sequence[Tensor | None]]
+
+    @property
+    def reached(self) -> int:
+        """How many gradients there are."""
+        return sum(gradient is not None for of_score in self.gradients for gradient in of_score)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a layer is not reached. It may have no part in the scores, or its graph did not last."""
+        return self.reached < len(self.gradients) * len(self.activations)
 
 
 def _forward(
@@ -140,8 +161,7 @@ def _forward(
     below: GradMode,
     *,
     graph: bool,
-) -> tuple[list[Tensor], ClassScores, list[Tensor]] | None:
-    """Activations, all scores and those asked for; ``None`` when the graph between them did not last."""
+) -> _Found:
     with captured(layers, graph=graph) as seen, below() if graph else torch.no_grad():
         read = subject.forward(pictures, rows)
     if read.table is not None and len(read.table) != len(pictures):
@@ -153,10 +173,12 @@ def _forward(
         runs = len(seen.get(layer.name, ()))
         if runs != 1:
             raise TargetLayerError(f"target_layer: {layer.name!r} ran {runs} times in a forward, expected once")
+    activations = [seen[layer.name][0] for layer in layers]
     with torch.set_grad_enabled(graph):
         explained = [score(read, rows) for score in scores]
-    lasted = not graph or not explained or any(score.requires_grad for score in explained)
-    return ([seen[layer.name][0] for layer in layers], read, explained) if lasted else None
+    last = len(explained) - 1
+    gradients = [_gradients(score, activations, keep=i < last) for i, score in enumerate(explained) if graph]
+    return _Found(activations, read, explained, gradients)
 
 
 class NoGradientError(TargetLayerError):
@@ -186,29 +208,48 @@ def _split(name: str, seen: dict[str, list[Tensor]], graph: bool) -> Callable[..
         found = tensor_in(output)
         if found is None:
             raise TargetLayerError(f"target_layer: {name!r} gives no tensor in this forward")
+        # Copies: the model may hold the output by another name and overwrite it, and the next layer may work in place.
         if not graph:
             seen.setdefault(name, []).append(found.detach().clone())
             return output
         torch.set_grad_enabled(True)
         behind_another = bool(seen) and found.requires_grad
-        kept = found if behind_another else found.detach().requires_grad_(True)
+        kept = found.clone() if behind_another else found.detach().clone().requires_grad_(True)
         seen.setdefault(name, []).append(kept)
-        return with_tensor(output, kept.clone())  # the next layer may work in place
+        return with_tensor(output, kept.clone())
 
     return split
 
 
-def _gradients(
-    score: Tensor, activations: Sequence[Tensor], layers: Sequence[TargetLayer], *, keep: bool
-) -> list[Tensor]:
-    """Of ``(n,)`` scores, one for each layer. Some layers of several may have no part in it: zeros."""
-    found: Sequence[Tensor | None] = [None]
-    if score.requires_grad:
-        ones = torch.ones_like(score)
-        found = torch.autograd.grad(score, list(activations), ones, retain_graph=keep, allow_unused=True)
-    if all(gradient is None for gradient in found):
-        raise _no_path(layers)
-    return [
-        torch.zeros_like(activation) if gradient is None else gradient
-        for gradient, activation in zip(found, activations, strict=True)
-    ]
+def _gradients(score: Tensor, activations: Sequence[Tensor], *, keep: bool) -> Sequence[Tensor | None]:
+    """Of ``(n,)`` scores, one for each layer; ``None`` where no path leads."""
+    if not score.requires_grad:
+        return [None] * len(activations)
+    return gradients_of(score, activations, keep=keep)
+
+
+def gradients_of(score: Tensor, activations: Sequence[Tensor], *, keep: bool) -> Sequence[Tensor | None]:
+    """Of each of the scores at each of the tensors; ``None`` where no path leads.
+
+    Raises:
+        NoGradientError: when a part of the model is checkpointed in a way that allows no such gradient.
+    """
+    try:
+        return torch.autograd.grad(
+            score, list(activations), torch.ones_like(score), retain_graph=keep, allow_unused=True
+        )
+    except RuntimeError as error:
+        if "use_reentrant" not in str(error):
+            raise
+        raise NoGradientError(f"target_layer: {REENTRANT}") from error
+
+
+REENTRANT = (
+    "a part of the model is checkpointed with use_reentrant=True, which allows only the gradients of training; expected "
+    "use_reentrant=False, or a layer behind that part"
+)
+
+
+def _or_zeros(gradient: Tensor | None, activation: Tensor) -> Tensor:
+    """Some layers of several may have no part in a score."""
+    return torch.zeros_like(activation) if gradient is None else gradient

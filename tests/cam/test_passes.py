@@ -115,6 +115,113 @@ def test_reentrant_checkpoints_below_the_layer_do_no_harm():
     assert torch.equal(found.maps, compute_cams(ConvNet(), pictures(), 1).maps)
 
 
+class FrozenHalf(nn.Module):
+    """Of two layers one behind the other, the first runs inside the model's own no_grad block."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 5, 3, 1, 1)
+        self.spare, self.fc = nn.Conv2d(3, 2, 1), nn.Linear(5, 3)
+
+    def forward(self, x, *, frozen=True):
+        self.spare(x)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            cells = self.a(x).tanh()
+        return self.fc(self.b(cells).tanh().mean((2, 3)))
+
+
+def seen_at(model, names, *, images, scores=None, chunk_size=32):
+    scores = scores or [lambda s, _: s.matrix[:, 1]]
+    with borrowed(model):
+        subject = ModelUse().on(model)
+        layers = find_target_layers(subject, images, names)
+        return list(run_pass(subject, layers, images, scores, rows=in_chunks(len(images), chunk_size)))
+
+
+def test_of_several_layers_one_that_the_model_has_frozen_has_its_own_gradient_and_not_zeros():
+    model, images = FrozenHalf(), pictures()
+    (chunk,) = seen_at(model, ["a", "b"], images=images)
+    expected = graph_of(OpenHalf(model), model.a, images, [1, 1, 1]), graph_of(model, model.b, images, [1, 1, 1])
+    for view, (activation, gradient) in zip(chunk.views, expected, strict=True):
+        torch.testing.assert_close(view.activation, torch.from_numpy(activation))
+        torch.testing.assert_close(view.gradients[0], torch.from_numpy(gradient))
+        assert view.gradients[0].any()
+
+
+class OpenHalf(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x, frozen=False)
+
+
+def test_a_layer_without_a_part_in_the_scores_has_zeros_and_costs_one_forward_in_all_not_one_a_chunk():
+    model, images = FrozenHalf(), pictures(5)
+    with borrowed(model):
+        subject = ModelUse().on(model)
+        layers = find_target_layers(subject, images, ["b", "spare"], gradient=False)
+        seen = forwards_of(model)
+        scores = [lambda s, _: s.matrix[:, 1]]
+        chunks = list(run_pass(subject, layers, images, scores, rows=in_chunks(5, 2)))
+    assert seen == [2, 2, 2, 1]
+    for chunk in chunks:
+        b, spare = (view.gradients[0] for view in chunk.views)
+        assert b.any()
+        assert not spare.any()
+
+
+class Overwrites(nn.Module):
+    """A layer that holds its output, which the model overwrites once it has been read."""
+
+    class Held(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.held = nn.Conv2d(4, 4, 3, 1, 1), None
+
+        def forward(self, x):
+            self.held = self.conv(x)
+            return self.held
+
+    def __init__(self, *, overwrite):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.layer, self.head = nn.Conv2d(3, 4, 3, 2, 1), self.Held(), nn.Linear(4, 3)
+        self.overwrite = overwrite
+
+    def forward(self, x):
+        scores = self.head(self.layer(self.stem(x)).exp().mean((2, 3)))
+        if self.overwrite:
+            with torch.no_grad():
+                self.layer.held.zero_()
+        return scores
+
+
+@pytest.mark.parametrize("names", [["layer"], ["stem", "layer"], ["layer", "stem"]])
+def test_what_is_kept_of_a_layer_is_what_was_read_though_the_model_overwrites_it_later(names):
+    (found,), (expected,) = (seen_at(Overwrites(overwrite=o), names, images=pictures()) for o in (True, False))
+    for view, plain in zip(found.views, expected.views, strict=True):
+        assert torch.equal(view.activation, plain.activation)
+        assert torch.equal(view.gradients[0], plain.gradients[0])
+        assert plain.activation.any()
+        assert plain.gradients[0].any()
+
+
+def test_two_scores_that_are_one_tensor_are_both_explained():
+    held = {}
+
+    def score(scores, _rows):
+        return held.setdefault(id(scores), scores.matrix[:, 1])
+
+    model, images = ConvNet(), pictures()
+    (twice,) = seen_at(model, "stage", images=images, scores=[score, score])
+    (once,) = seen_at(model, "stage", images=images)
+    assert torch.equal(twice.view.gradients[0], once.view.gradients[0])
+    assert torch.equal(twice.view.gradients[1], once.view.gradients[0])
+
+
 # --- torch.compile
 
 
