@@ -181,6 +181,13 @@ def _forward(
     return _Found(activations, read, explained, gradients)
 
 
+REENTRANT = (
+    "a part of the model is checkpointed with use_reentrant=True, which allows only the gradients of training; "
+    "expected use_reentrant=False, or a layer behind that part"
+)
+"""Why no gradient is had at a layer in or below such a part."""
+
+
 class NoGradientError(TargetLayerError):
     """No gradient reaches the layer."""
 
@@ -242,12 +249,6 @@ def gradients_of(score: Tensor, activations: Sequence[Tensor], *, keep: bool) ->
         if "use_reentrant" not in str(error):
             raise
         raise NoGradientError(f"target_layer: {REENTRANT}") from error
-
-
-REENTRANT = (
-    "a part of the model is checkpointed with use_reentrant=True, which allows only the gradients of training; expected "
-    "use_reentrant=False, or a layer behind that part"
-)
 
 
 def _or_zeros(gradient: Tensor | None, activation: Tensor) -> Tensor:

@@ -1,3 +1,6 @@
+import gc
+from weakref import ref
+
 import pytest
 import torch
 import torchvision
@@ -271,7 +274,218 @@ def test_a_layer_that_runs_twice_is_refused_by_name_and_skipped_by_the_search():
     assert found_in(Twice())[0] == "net.relu"
 
 
+# --- the same layer for every method
+
+
+METHODS = ("hirescam", "eigencam", "ablationcam")
+
+
+class Aux(nn.Module):
+    """A head beside the scores that runs last and that nobody reads; ``join`` says what the scores are made of."""
+
+    def __init__(self, join):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
+        self.a, self.b = (nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU()) for _ in range(2))
+        self.fa, self.fb, self.join = nn.Linear(4, 3), nn.Linear(4, 3), join
+
+    def forward(self, x):
+        stem = self.stem(x)
+        return self.join(self.fa(self.a(stem).mean((2, 3))), self.fb(self.b(stem).mean((2, 3))))
+
+
+def first_of(a, _b):
+    return a
+
+
+def sum_of(a, b):
+    return a + b
+
+
+@pytest.mark.parametrize(("join", "layer"), [(first_of, "a"), (sum_of, "stem")])
+def test_methods_that_take_no_gradient_explain_the_layer_that_those_explain_that_do(join, layer):
+    assert {compute_cams(Aux(join), pictures(1), 0, method=name).layer for name in METHODS} == {layer}
+
+
+def test_without_any_gradient_layers_that_no_score_feels_are_passed_over_and_the_plain_score_is_had_once():
+    model, images = Aux(lambda a, b: a.detach()), pictures(1)
+    seen = forwards_of(model)
+    with borrowed(model):
+        subject = ModelUse().on(model)
+        with pytest.raises(TargetLayerError, match="has a gradient path"):
+            find_target_layer(subject, images)
+        with_gradient = len(seen)
+        assert find_target_layer(subject, images, gradient=False).name == "a"
+    # what it has cost to see that there is no gradient, one to list the layers, the plain score; b, b.1, b.0, and a
+    assert len(seen) == with_gradient * 2 + 1 + 1 + 4
+
+
+@pytest.mark.parametrize("name", ["eigencam", "hirescam"])
+def test_a_model_that_runs_but_cannot_be_differentiated_is_explained_by_methods_that_need_no_gradient(name):
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(_ctx, x):
+            return x * 2
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3))
+    model[3].register_forward_hook(lambda _module, _inputs, out: Doubled.apply(out))
+    if name == "eigencam":
+        assert compute_cams(model, pictures(1), 0, method=name).layer == "1"
+    else:
+        with pytest.raises(NotImplementedError, match="backward"):
+            compute_cams(model, pictures(1), 0, method=name)
+
+
+# --- maps of scores
+
+
+class Maps(nn.Module):
+    """Scores of pixels, brought to the size of the picture; ``end`` is what is done to them."""
+
+    def __init__(self, end):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.mix, self.scores = nn.Conv2d(3, 3, 3, 2, 1), nn.Conv2d(3, 3, 3, 1, 1), nn.Conv2d(3, 3, 1)
+        self.act, self.end = nn.ReLU(), end
+
+    def forward(self, x):
+        return self.end(self.scores(self.act(self.mix(self.stem(x)))), x)
+
+
+ENDS = {
+    "as they are": (lambda maps, _: maps, "act"),
+    "enlarged": (lambda maps, x: {"out": nn.functional.interpolate(maps, size=x.shape[2:], mode="bilinear")}, "act"),
+    "probabilities": (lambda maps, _: maps.softmax(1), "act"),
+    "pooled": (lambda maps, _: maps.mean((2, 3)), "scores"),  # a classifier whose last stage has a channel a class
+}
+
+
+@pytest.mark.parametrize(("end", "layer"), ENDS.values(), ids=ENDS)
+def test_maps_of_scores_are_not_explained_by_themselves_but_by_the_layer_before_them(end, layer):
+    for name in METHODS:
+        assert compute_cams(Maps(end), pictures(1), 0, method=name).layer == layer
+
+
+def test_where_nothing_else_has_cells_the_maps_of_scores_are_taken():
+    assert found_in(nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1))) == ("0", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "grid"),
+    [
+        ("fcn_resnet50", "classifier.3", (8, 12)),  # not aux_classifier, which runs last
+        ("deeplabv3_mobilenet_v3_large", "classifier.3", (4, 6)),
+        ("lraspp_mobilenet_v3_large", "backbone.4", (8, 12)),  # behind it two paths lead to the scores
+    ],
+)
+def test_of_torchvisions_networks_for_segmentation_no_map_of_scores_is_taken(name, layer, grid):
+    options = {} if name.startswith("lraspp") else {"aux_loss": True}
+    make = getattr(torchvision.models.segmentation, name)
+    model = make(weights=None, weights_backbone=None, num_classes=3, **options)
+    for method in ("hirescam", "eigencam"):
+        heat = compute_cams(model, pictures(1, (64, 96)), 0, method=method)
+        assert (heat.layer, heat.grid) == (layer, grid)
+
+
 # --- asked for by name or module
+
+
+class Held(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.held = nn.Conv2d(3, 4, 3, 2, 1), None
+
+    def forward(self, x):
+        self.held = self.conv(x)
+        return self.held
+
+
+class Skip(nn.Module):
+    """A skip connection from what a layer returns, or from where the layer, or a hook of the user's, has stored it."""
+
+    def __init__(self, source):
+        super().__init__()
+        torch.manual_seed(0)
+        self.source, self.hooked = source, {}
+        self.layer, self.next, self.head = Held(), nn.Conv2d(4, 4, 3, 1, 1), nn.Linear(4, 3)
+        if source == "hook":
+            self.layer.register_forward_hook(lambda _m, _i, out: self.hooked.update(out=out))
+
+    def forward(self, x):
+        out = self.layer(x)
+        skip = {"returned": out, "attribute": self.layer.held, "hook": self.hooked.get("out")}[self.source]
+        return self.head((self.next(out.relu()) + skip).tanh().mean((2, 3)))
+
+
+@pytest.mark.parametrize("source", ["attribute", "hook"])
+def test_a_layer_whose_output_is_read_from_where_it_is_stored_is_refused_for_half_its_gradient_would_be_missing(source):
+    words = "target_layer: the model also reads the output of 'layer' from where it is stored"
+    with pytest.raises(TargetLayerError, match=words):
+        compute_cams(Skip(source), pictures(), 1, target_layer="layer")
+    assert compute_cams(Skip(source), pictures(), 1, target_layer="layer", method="eigencam").layer == "layer"
+
+
+def test_the_layer_inside_has_the_whole_gradient_as_one_has_whose_output_is_read_as_it_is_returned():
+    whole = compute_cams(Skip("returned"), pictures(), 1, target_layer="layer").maps
+    assert torch.equal(compute_cams(Skip("attribute"), pictures(), 1, target_layer="layer.conv").maps, whole)
+    assert whole.max() > 0
+
+
+def test_a_layer_that_hands_on_what_others_read_too_is_no_such_layer():
+    class Tapped(ConvNet):
+        def __init__(self):
+            super().__init__()
+            self.tap = nn.Identity()
+
+        def forward(self, x):
+            cells = self.stem(x)
+            return self.head(self.pool(self.relu(self.stage(self.tap(cells) + cells.sigmoid()))))
+
+    assert compute_cams(Tapped(), pictures(), 1, target_layer="tap").maps.max() > 0
+
+
+def test_layers_that_give_no_tensor_are_told_from_those_that_do_not_run():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, 2, 1)
+
+        def forward(self, x):
+            return {"cells": self.conv(x)}
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head = Named(), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(self.layer(x)["cells"].mean((2, 3)))
+
+    with pytest.raises(TargetLayerError, match=r"target_layer: expected a layer that gives a tensor, .* got dict from"):
+        compute_cams(Net(), pictures(), target_layer="layer")
+    with pytest.raises(TypeError, match=r"target_layer: expected a dotted name .*, got an empty list"):
+        compute_cams(Net(), pictures(), target_layer=[])
+
+
+class Reentrant(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = ConvNet()
+
+    def forward(self, x):
+        cells = torch.utils.checkpoint.checkpoint(self.net.stage, self.net.stem(x), use_reentrant=True)
+        return self.net.head(self.net.pool(self.net.relu(cells)))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
+@pytest.mark.parametrize("name", ["net.stage", "net.stage.0", "net.stem"])
+def test_a_layer_in_or_below_a_reentrant_checkpoint_is_refused_with_the_reason(name):
+    with pytest.raises(TargetLayerError, match=r"target_layer: .*checkpointed with use_reentrant=True.*=False"):
+        compute_cams(Reentrant(), pictures(), 1, target_layer=name)
+    found = compute_cams(Reentrant(), pictures(), 1)
+    assert found.layer == "net.relu"
+    assert torch.equal(found.maps, compute_cams(ConvNet(), pictures(), 1).maps)
 
 
 @pytest.mark.parametrize("name", ["stem", "stem.0", "stage.1", "relu"])
@@ -313,7 +527,7 @@ def test_a_layer_with_oblong_cells_is_not_found_but_given_when_asked_for():
             "pool",
             r"expected an output \(N, C, h, w\) with more than one cell, or tokens .*, got \(1, 8, 1, 1\) from 'pool'",
         ),
-        ("spare", "'spare' does not run, or gives no tensor, in the model's forward"),
+        ("spare", "'spare' does not run in the model's forward"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_in_words(asked, words):
@@ -376,7 +590,116 @@ def test_a_search_without_gradients_is_not_remembered_for_methods_that_need_them
             remembered_target_layers(subject, images, None)
 
 
-def test_the_search_costs_two_forwards_of_one_picture_and_asking_for_several_layers_one_and_one_for_each():
+def of_a(output, class_idx):
+    return output["a"].gather(1, class_idx[:, None])[:, 0]
+
+
+def of_both(output, class_idx):
+    return (output["a"] + output["b"]).gather(1, class_idx[:, None])[:, 0]
+
+
+class Scored:
+    """A score that is a method, of an object that is made for each use of it."""
+
+    def of_both(self, output, class_idx):
+        return of_both(output, class_idx)
+
+
+def test_what_is_remembered_is_for_one_score_and_one_way_of_running_the_model():
+    model, images = Aux(lambda a, b: {"a": a, "b": b}), pictures()
+    assert compute_cams(model, images, 0, score_fn=of_a).layer == "a"
+    assert compute_cams(model, images, 0, score_fn=of_both).layer == "stem"
+    assert compute_cams(model, images, 0, score_fn=Scored().of_both).layer == "stem"
+    for name in "ab":
+        heat = compute_cams(model, images, 0, forward_fn=lambda net, x, name=name: net(x)[name])
+        assert heat.layer == name
+    assert compute_cams(model, images, 0, score_fn=of_a).layer == "a"
+
+
+class Weighted(nn.Module):
+    """Scores of as many branches as the second input has columns."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = Aux(lambda a, b: (a, b))
+
+    def forward(self, x, weight):
+        return sum(weight[:, i, None] * scores for i, scores in enumerate(self.net(x)[: weight.shape[1]]))
+
+
+def test_what_is_remembered_is_for_other_inputs_of_one_shape():
+    model, images = Weighted(), pictures()
+    for columns, layer in ((1, "net.a"), (2, "net.stem"), (1, "net.a")):
+        assert compute_cams(model, images, 0, inputs=[torch.ones(3, columns)]).layer == layer
+
+
+def used(model, **use):
+    """The number of forwards of three uses, the pictures' own ones left out."""
+    seen = forwards_of(model)
+    counts = []
+    for _ in range(3):
+        before = len(seen)
+        compute_cams(model, pictures(), 1, **use)
+        counts.append(len(seen) - before - 1)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("use", "first"),
+    [
+        ({}, 2),
+        ({"target_layer": "stage"}, 2),
+        ({"target_layer": ["stage", "relu"]}, 3),
+        ({"score_fn": lambda out, k: out.gather(1, k[:, None])[:, 0]}, 2),
+        ({"forward_fn": lambda net, x: net(x)}, 2),
+    ],
+)
+def test_a_search_is_made_once_for_each_way_of_asking(use, first):
+    model = ConvNet()
+    assert used(model, **use) == [first, 0, 0]
+    compute_cams(model, pictures(size=(24, 24)), 1, **use)
+    assert used(model, **use) == [0, 0, 0]  # other questions in between do not matter
+
+
+def test_a_module_asks_like_its_name_and_a_replaced_one_asks_anew():
+    model = ConvNet()
+    assert used(model, target_layer=model.stage) == [2, 0, 0]
+    model.stage[1] = nn.BatchNorm2d(8)
+    assert used(model, target_layer=model.stage) == [2, 0, 0]
+
+
+def test_a_function_made_for_each_call_is_a_new_one_each_time_and_what_has_no_weak_reference_is_not_remembered():
+    class Slotted:
+        __slots__ = ()
+
+        def __call__(self, output, class_idx):
+            return output.gather(1, class_idx[:, None])[:, 0]
+
+    model = ConvNet()
+    seen = forwards_of(model)
+    for _ in range(12):
+        compute_cams(model, pictures(), 1, score_fn=lambda out, k: out.gather(1, k[:, None])[:, 0])
+    assert len(seen) == 36
+    assert used(model, score_fn=Slotted()) == [2, 2, 2]
+
+
+def test_no_memory_keeps_a_model_alive_nor_a_function_that_holds_it():
+    model = ConvNet()
+
+    def score(output, class_idx, held=model):
+        return held.head(held.pool(output)).gather(1, class_idx[:, None])[:, 0]
+
+    def run(net, x):
+        return net.relu(net.stage(net.stem(x)))
+
+    compute_cams(model, pictures(), 1, score_fn=score, forward_fn=run, target_layer=[model.stage, "stem"])
+    gone = [ref(model), ref(score), ref(model.stage)]
+    del model, score
+    gc.collect()
+    assert [held() for held in gone] == [None] * 3
+
+
+def test_the_search_costs_two_forwards_of_one_picture_and_asking_for_several_layers_one_and_a_gradient_of_each():
     model, images = ConvNet(), pictures(6)
     seen = forwards_of(model)
     with borrowed(model):
@@ -386,4 +709,6 @@ def test_the_search_costs_two_forwards_of_one_picture_and_asking_for_several_lay
         find_target_layers(subject, images, ["stem.0", "stage", "relu"])
         assert seen == [1] * 6
         find_target_layer(subject, images, gradient=False)
-    assert seen == [1] * 7
+        assert seen == [1] * 8
+        find_target_layers(subject, images, ["stem.0", "stage", "relu"], gradient=False)
+    assert seen == [1] * 9

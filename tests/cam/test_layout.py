@@ -2,12 +2,13 @@ from collections import namedtuple
 
 import pytest
 import torch
-from tiny_nets import pictures
+from tiny_nets import forwards_of, pictures
 from torch import nn
 
 from camdebug.cam.engine import compute_cams
 from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.model.subject import ModelUse
+from camdebug.cam.target.layers import TargetLayerError
 from camdebug.cam.target.layout import Layout, tensor_in, with_tensor
 from camdebug.cam.target.search import find_target_layer
 
@@ -99,6 +100,71 @@ def test_where_the_shape_may_be_read_either_way_a_change_of_the_picture_decides(
     with borrowed(model):
         found = find_target_layer(ModelUse().on(model), pictures(1, (64, 96)))
     assert (found.name, str(found.layout)) == ("act", layout)
+
+
+class Oblong(nn.Module):
+    """Cells as high as two or four of their widths; read with channels last, some of these outputs look squarer."""
+
+    def __init__(self, stride, channels, *, channels_last):
+        super().__init__()
+        torch.manual_seed(0)
+        self.last = channels_last
+        self.conv, self.act, self.head = nn.Conv2d(1, channels, 3, stride, 1), nn.GELU(), nn.Linear(channels, 3)
+
+    def forward(self, x):
+        cells = self.conv(x)
+        cells = self.act(cells.permute(0, 2, 3, 1) if self.last else cells)
+        return self.head(cells.mean((1, 2) if self.last else (2, 3)))
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize(
+    ("stride", "channels", "grid"),
+    [((8, 4), 8, (8, 16)), ((4, 2), 18, (16, 32)), ((8, 2), 16, (8, 32)), ((4, 8), 8, (16, 8))],
+)
+def test_channels_are_not_taken_for_rows_where_that_would_make_squarer_cells(stride, channels, grid, channels_last):
+    model, images = Oblong(stride, channels, channels_last=channels_last), pictures(1, (64, 64), channels=1)
+    with borrowed(model):
+        asked = find_target_layer(ModelUse().on(model), images, "act")
+        found = find_target_layer(ModelUse().on(model), images) if stride != (8, 2) else asked
+    assert (asked.grid, asked.layout.kind) == (grid, "NHWC" if channels_last else "NCHW")
+    assert found.layout == asked.layout
+    heat = compute_cams(model, images, 0, target_layer="act")
+    torch.testing.assert_close(heat.maps, by_hand(model, images), atol=1e-7, rtol=1e-4)
+    assert heat.maps.max() > 1e-4
+
+
+def by_hand(model, images):
+    """HiResCAM where the head is linear behind a mean over the cells."""
+    with torch.no_grad():
+        cells = torch.nn.functional.gelu(model.conv(images))
+    weights = model.head.weight[0][:, None, None] / cells[0, 0].numel()
+    return (weights * cells).sum(1).clamp_min(0).detach()
+
+
+def test_a_block_of_convolutions_with_square_cells_is_not_measured_and_costs_no_more_forwards():
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU()), nn.Flatten(), nn.Linear(128, 3))
+    seen = forwards_of(model)
+    with borrowed(model):
+        assert find_target_layer(ModelUse().on(model), pictures(1)).layout == Layout("NCHW", (4, 4))
+    assert seen == [1, 1]
+
+
+def test_a_grid_of_one_row_is_taken_when_it_is_asked_for_and_a_pooled_one_is_not():
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, (1, 7), padding=(0, 3)), nn.Conv2d(4, 8, (16, 1)), nn.AdaptiveAvgPool2d((1, 4)), nn.Flatten()
+    )
+    images = pictures(2, (16, 64), channels=1)
+    assert compute_cams(model, images, 0).grid == (16, 64)
+    heat = compute_cams(model, images, 0, target_layer="1")
+    with torch.no_grad():
+        cells = model[:2](images)
+    assert heat.grid == (1, 64)
+    expected = torch.zeros(2, 1, 64)
+    expected[..., :16] = cells[:, 0, :, :16].clamp_min(0) / 16
+    torch.testing.assert_close(heat.maps, expected)
+    with pytest.raises(TargetLayerError, match=r"target_layer: expected an output .* got \(1, 8, 1, 4\) from '2'"):
+        compute_cams(model, images, 0, target_layer="2")
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

@@ -224,6 +224,55 @@ def test_a_head_that_still_is_zero_changes_nothing_and_is_handed_back_as_it_was(
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", ["hirescam", "eigencam", "ablationcam"])
+def test_while_the_head_is_zero_every_method_explains_the_layer_it_will_explain_later(name):
+    for zero_head in (True, False):
+        model = ClassToken(zero_head=zero_head, norm_first=True)
+        assert compute_cams(model, pictures(1, (12, 20)), 0, method=name).layer == "blocks.2.norm1"
+
+
+class LastStep(nn.Module):
+    """Reads a sequence at its last step, or at all of them."""
+
+    def __init__(self, kind, *, last=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.last = nn.Conv1d(3, 8, 4, 4), last
+        self.steps = {
+            "lstm": lambda: nn.LSTM(8, 8, batch_first=True),
+            "transformer": lambda: nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False
+            ),
+            "linear": lambda: nn.Linear(8, 8),
+        }[kind]()
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        found = self.steps(self.conv(x).transpose(1, 2))
+        found = found[0] if isinstance(found, tuple) else found
+        return self.head(found[:, -1] if self.last else found.mean(1))
+
+
+@pytest.mark.parametrize(("kind", "layer"), [("lstm", "conv"), ("transformer", "steps.layers.0")])
+@pytest.mark.parametrize("name", ["hirescam", "eigencam"])
+def test_of_a_sequence_read_at_its_last_step_the_layer_is_taken_of_which_more_than_one_step_is_felt(kind, layer, name):
+    heat = compute_cams(LastStep(kind), SERIES, 0, method=name)
+    assert (heat.layer, heat.grid) == (layer, (16,))
+    at = "steps" if kind == "lstm" else "steps.layers.1"
+    assert compute_cams(LastStep(kind, last=False), SERIES, 0, method=name).layer == "steps"
+    one = compute_cams(LastStep(kind), SERIES, 0, target_layer=at, method="layercam")
+    assert set(one.maps.nonzero()[:, 1].tolist()) <= {15}  # at the later layer but one step has a gradient
+
+
+SERIES = torch.randn(2, 3, 64, generator=torch.Generator().manual_seed(0))
+
+
+def test_where_a_single_step_is_all_that_is_felt_anywhere_the_last_such_layer_is_taken():
+    heat = compute_cams(LastStep("linear"), SERIES, 0, method="layercam")
+    assert heat.layer == "steps"
+    assert set(heat.maps.nonzero()[:, 1].tolist()) <= {15}
+
+
 # --- cost and harm
 
 

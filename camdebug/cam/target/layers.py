@@ -11,15 +11,8 @@ from torch import nn
 
 from camdebug.cam.target.layout import Layout
 from camdebug.cam.target.tokens import Sequences, token_axis
-from camdebug.cam.target.tracing import Output, clean_name
+from camdebug.cam.target.tracing import CHANNELS_FIRST, Output, clean_name
 
-# Their output is channels first, whatever its numbers look like.
-_CHANNELS_FIRST = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
-    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
-)
 _HAND_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 MAX_ANISOTROPY = math.log(2)
@@ -77,16 +70,28 @@ class Reader:
         return self._token_layout(output) if self.is_tokens(output) else None
 
     def _grid_layout(self, output: Output, most_anisotropy: float) -> Layout | None:
-        """Cells are about as high as wide; channels are not like that. Where both readings look so, it is measured."""
-        found = {last: layout for last in (False, True) if (layout := _read(output, self.size, most_anisotropy, last))}
-        if len(found) == 2 and abs(_anisotropy(found[True], self.size) - _anisotropy(found[False], self.size)) < _CLOSE:
-            last = self._measure().is_channels_last(output.name, output.shape)
-            found = found if last is None else {last: found[last]}
-        return min(found.values(), key=lambda layout: _anisotropy(layout, self.size), default=None)
+        """Cells are about as high as wide; channels are not like that. Where both readings can be, it is measured."""
+        found = {last: layout for last in (False, True) if (layout := _read(output, last))}
+        apart = {last: _anisotropy(layout, self.size) for last, layout in found.items()}
+        if len(found) == 2 and max(apart.values()) < math.inf:
+            # Blocks of convolutions are not measured: they have the shape, and the square cells, of a convolution.
+            plain = output.like_conv and apart[True] - apart[False] > _CLOSE
+            last = None if plain else self._measure().is_channels_last(output.name, output.shape)
+            apart = apart if last is None else {last: apart[last]}
+        if not apart:
+            return self._thin(output) if most_anisotropy == math.inf else None
+        best = min(apart, key=lambda last: apart[last])
+        return found[best] if apart[best] <= most_anisotropy else None
+
+    def _thin(self, output: Output) -> Layout | None:
+        """A grid of one row or column, which is taken when it is asked for."""
+        layout = Layout("NCHW", output.shape[2:])
+        is_grid = output.like_conv and not output.pooled and math.prod(layout.grid) > 1
+        return layout if is_grid and _anisotropy(layout, self.size) < math.inf else None
 
     def _is_tokens_in_time(self, output: Output) -> bool:
         """Of a sequence's output: ``(N, t, C)``, not ``(N, C, t)``, which only a change of the input can tell."""
-        if len(self.size) > 1 or isinstance(output.module, _CHANNELS_FIRST):
+        if len(self.size) > 1 or isinstance(output.module, CHANNELS_FIRST):
             return False
         return bool(self._measure().is_channels_last(output.name, output.shape))
 
@@ -137,15 +142,15 @@ def shape_words(rank: int) -> str:
     return f"(N, C, {', '.join('dhw'[3 - rank :] if rank > 1 else 't')})"
 
 
-def _read(output: Output, size: tuple[int, ...], most_anisotropy: float, channels_last: bool) -> Layout | None:
-    """The output read as a grid of cells, if it can be one, with channels last or first.
+def _read(output: Output, channels_last: bool) -> Layout | None:
+    """The output read as a grid of cells, with channels last or first, if it can be one.
 
     The first of three axes, depth or time, is cut as finely as the network likes.
     """
-    if channels_last and isinstance(output.module, _CHANNELS_FIRST):
+    if channels_last and isinstance(output.module, CHANNELS_FIRST):
         return None
     layout = Layout("NHWC", output.shape[1:-1]) if channels_last else Layout("NCHW", output.shape[2:])
-    return layout if min(layout.grid[-2:]) > 1 and _anisotropy(layout, size) <= most_anisotropy else None
+    return layout if min(layout.grid[-2:]) > 1 else None
 
 
 def _anisotropy(layout: Layout, size: tuple[int, ...]) -> float:
@@ -162,9 +167,13 @@ def _anisotropy(layout: Layout, size: tuple[int, ...]) -> float:
 
 
 def asked_for(
-    model: nn.Module, target_layer: str | nn.Module, outputs: Sequence[Output], reader: Reader
+    model: nn.Module,
+    target_layer: str | nn.Module,
+    outputs: Sequence[Output],
+    reader: Reader,
+    given_by: Callable[[nn.Module], str | None],
 ) -> TargetLayer:
-    """The layer of that name, or that module.
+    """The layer of that name, or that module; ``given_by`` tells what one gives that gives no tensor.
 
     Raises:
         TargetLayerError: when there is none, it does not run once, or its output has no cells.
@@ -172,7 +181,7 @@ def asked_for(
     name, module = _named(model, target_layer)
     found = next((o for o in outputs if o.module is module), None)
     if found is None:
-        raise TargetLayerError(f"target_layer: {name!r} does not run, or gives no tensor, in the model's forward")
+        raise _no_tensor(name, given_by(module))
     if found.calls > 1:
         raise TargetLayerError(
             f"target_layer: {name!r} runs {found.calls} times in a forward, so its maps would be mixed up; "
@@ -187,6 +196,15 @@ def asked_for(
             f"(N, L, C) of the picture's patches, got {found.shape} from {name!r}"
         )
     return TargetLayer(found.module, found.name, layout, "as asked for")
+
+
+def _no_tensor(name: str, given: str | None) -> TargetLayerError:
+    if given is None:
+        return TargetLayerError(f"target_layer: {name!r} does not run in the model's forward")
+    return TargetLayerError(
+        f"target_layer: expected a layer that gives a tensor, or several with a tensor first, got {given} from "
+        f"{name!r}; pass a layer inside or behind it"
+    )
 
 
 def out_of_order(output: Output) -> TargetLayerError:

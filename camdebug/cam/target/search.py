@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +23,18 @@ from camdebug.cam.target.layers import (
     shape_words,
     why,
 )
-from camdebug.cam.target.layout import Layout
-from camdebug.cam.target.paths import Graph, beside_each_other, gradient_at, graph_of, is_felt, is_read_through, paths
-from camdebug.cam.target.tracing import Output, clean_name, traced
+from camdebug.cam.target.paths import (
+    Graph,
+    beside_each_other,
+    check_gradient,
+    graph_of,
+    is_felt,
+    is_read_through,
+    paths,
+    plain_score,
+)
+from camdebug.cam.target.remembering import Question, recalled, remember
+from camdebug.cam.target.tracing import Output, traced
 
 LayerChoice = str | nn.Module | Sequence[str | nn.Module] | None
 """Dotted names, modules, several of them (their maps are fused), or ``None``: to be found."""
@@ -40,10 +47,8 @@ def find_target_layers(
     if target_layer is None or isinstance(target_layer, (str, nn.Module)):
         return (find_target_layer(subject, images, target_layer, gradient=gradient),)
     if not isinstance(target_layer, (list, tuple)) or not target_layer:
-        raise TypeError(
-            f"target_layer: expected a dotted name or a module of the model, or a list of them, got "
-            f"{type(target_layer).__name__}"
-        )
+        came = "an empty list" if isinstance(target_layer, (list, tuple)) else type(target_layer).__name__
+        raise TypeError(f"target_layer: expected a dotted name or a module of the model, or a list of them, got {came}")
     search = _Search(subject, images[:1], gradient)
     layers = [search.asked(layer) for layer in target_layer]
     return tuple({layer.name: layer for layer in layers}.values())
@@ -56,15 +61,15 @@ def find_target_layer(
 
     A layer that paths lead around, such as one branch of a block, would explain a part of the scores only. Of a
     transformer it is the last layer whose patch tokens reach the scores: behind it, a head that reads a class token
-    looks at no other; if a normalisation is all that reads these tokens, it is that one. Call inside
-    ``borrowed(model)``.
+    looks at no other; if a normalisation is all that reads these tokens, it is that one. Of a network that gives maps
+    of scores it is one before these maps, whose channels are the classes. Call inside ``borrowed(model)``.
 
     Args:
         subject: the model.
         images: ``(n, C, *size)``: one picture is enough.
         target_layer: the one that is wanted, by its dotted name or itself; its paths are not looked at.
-        gradient: whether gradients will be taken at the layer. If not, none is asked for: the last spatial stage is
-            taken, also where the scores have no gradient.
+        gradient: whether gradients will be taken at the layer. If not, the search is the same, but where no gradient
+            leads to the scores the last spatial stage is taken that they feel.
 
     Raises:
         TargetLayerError: when no layer qualifies; the message says what to pass.
@@ -90,13 +95,30 @@ class _Search:
         return outputs
 
     def asked(self, target_layer: str | nn.Module) -> TargetLayer:
-        layer = asked_for(self._subject.model, target_layer, self._plain, self._reader)
+        layer = asked_for(self._subject.model, target_layer, self._plain, self._reader, self._given_by)
         if self._gradient:
-            gradient_at(self._subject, layer, self._picture)
+            check_gradient(self._subject, layer, self._picture)
         return layer
 
+    def _given_by(self, module: nn.Module) -> str | None:
+        """What a module gives that gives no tensor, in a word; ``None`` when it does not run."""
+        given: list[str] = []
+        handle = module.register_forward_hook(lambda _module, _inputs, output: given.append(type(output).__name__))
+        try:
+            plain_score(self._subject, self._picture)
+        finally:
+            handle.remove()
+        return given[-1] if given else None
+
     def found(self) -> TargetLayer:
-        return self._crossed_by_all() if self._gradient else self._last()
+        """The same layer for every method; without gradients only where none can be had."""
+        try:
+            return self._crossed_by_all()
+        except (NoGradientError, RuntimeError):
+            # A model may run and yet not be differentiable; what else is wrong with it shows without gradients too.
+            if self._gradient:
+                raise
+        return self._last()
 
     def spatial(self) -> Iterator[TargetLayer]:
         """All whose cells can be told, the last ones first."""
@@ -106,10 +128,10 @@ class _Search:
                 yield TargetLayer(output.module, output.name, layout, why(output, layout))
 
     def _last(self) -> TargetLayer:
-        """Without gradients. Tokens of the picture that no score feels are passed over, unless none is felt."""
-        last = None
+        """Without gradients. Layers whose cells no score feels are passed over, unless none is felt."""
+        plain, last = plain_score(self._subject, self._picture), None
         for layer in self.spatial():
-            if layer.layout.kind != "tokens" or is_felt(self._subject, layer, self._picture):
+            if is_felt(self._subject, layer, self._picture, plain):
                 return layer
             last = last or layer
         if last is None:
@@ -120,6 +142,7 @@ class _Search:
         """Most layers are told apart on the graph of one forward; those that remain are tried as they will be used."""
         graph = graph_of(self._subject, self._picture)
         spatial, branches, refused = False, list[Output](), set[Any]()
+        second_best: list[TargetLayer] = []
         for output in in_order(graph.outputs, self._reader):
             layout, unordered = self._reader.layout(output), self._reader.is_out_of_order(output)
             spatial |= layout is not None
@@ -131,11 +154,15 @@ class _Search:
             if layout is None:
                 raise out_of_order(output)
             layer = TargetLayer(output.module, output.name, layout, why(output, layout) + _together(branches, graph))
-            around = self._tried(layer)
-            if around is False:
-                return self._behind_its_norm(layer, output, graph)
-            branches += [output] if around else []
+            around, cells = self._tried(layer)
+            if cells and not around:
+                if cells > 1 and output.node not in graph.nodes_of_maps:
+                    return self._behind_its_norm(layer, output, graph)
+                second_best.append(layer)
+            branches += [output] if cells and around else []
             refused |= {output.node} - {None}
+        if second_best:
+            return second_best[0]
         raise self._none_qualifies(graph, branches, spatial)
 
     def _behind_its_norm(self, layer: TargetLayer, output: Output, graph: Graph) -> TargetLayer:
@@ -147,13 +174,12 @@ class _Search:
         normal = TargetLayer(norm.module, norm.name, layer.layout, layer.reason)
         return normal if is_read_through(self._subject, layer, normal, self._picture) else layer
 
-    def _tried(self, layer: TargetLayer) -> bool | None:
-        """Whether paths lead around it; ``None`` when its cells do not reach the scores."""
+    def _tried(self, layer: TargetLayer) -> tuple[bool, int]:
+        """Whether paths lead around it, and how many of its cells reach the scores."""
         try:
-            around, reaches = paths(self._subject, layer, self._picture)
+            return paths(self._subject, layer, self._picture)
         except NoGradientError:
-            return None
-        return around if reaches else None
+            return False, 0
 
     def _none_qualifies(self, graph: Graph, branches: Sequence[Output], spatial: bool) -> TargetLayerError:
         if branches:
@@ -163,7 +189,7 @@ class _Search:
                 f"one to explain, such as {' or '.join(names)}{_together(branches, graph)}"
             )
         if spatial:
-            return TargetLayerError(
+            return NoGradientError(
                 "target_layer: no layer with a spatial output has a gradient path to the scores; pass another"
             )
         return self._nothing_seen(graph.outputs)
@@ -181,33 +207,20 @@ def _together(branches: Sequence[Output], graph: Graph) -> str:
     return f"; only together do later ones carry all: target_layer=[{beside}]" if beside else ""
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A target layer by name, and what it was found for. It holds no module, so it keeps no model alive."""
-
-    pictures: torch.Size
-    modules: tuple[tuple[str, int], ...]
-    gradient: bool
-    layer: tuple[str, Layout, str]
-
-
-# A search costs forwards of one picture, so its answer is kept until a module is added, replaced or removed.
-_known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
-
-
 def remembered_target_layers(
     subject: Subject, images: Tensor, target_layer: LayerChoice, *, gradient: bool = True
 ) -> tuple[TargetLayer, ...]:
-    """:func:`find_target_layers`, which looks once at a model and pictures of one size."""
-    model = subject.model
-    if target_layer is not None:
+    """:func:`find_target_layers`, which costs forwards, and so looks once at a model that is used in the same way.
+
+    It looks again when a module of the model is added, replaced or removed, and for pictures of another size, other
+    functions, another task or other inputs. What a function or the model reads beside them is not seen.
+    """
+    try:
+        question = Question.of(subject, images, target_layer, gradient=gradient)
+    except TypeError:  # a function that no weak reference can hold: it might keep the model alive
         return find_target_layers(subject, images, target_layer, gradient=gradient)
-    named = {clean_name(name): module for name, module in model.named_modules()}
-    modules = tuple((name, id(module)) for name, module in named.items())
-    asked = (images.shape[1:], modules, gradient)
-    known = _known.get(model)
-    if known is not None and (known.pictures, known.modules, known.gradient) == asked:
-        return (TargetLayer(named[known.layer[0]], *known.layer),)
-    layer = find_target_layer(subject, images, gradient=gradient)
-    _known[model] = _Known(*asked, (layer.name, layer.layout, layer.reason))
-    return (layer,)
+    known = recalled(subject.model, question)
+    if known is None:
+        known = find_target_layers(subject, images, target_layer, gradient=gradient)
+        remember(subject.model, question, known)
+    return known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,14 @@ _NOT_A_STAGE = (
     nn.AdaptiveMaxPool3d,
 )
 
+# Their output is channels first, whatever its numbers look like.
+CHANNELS_FIRST = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+)
+
 Seen = Callable[[str, nn.Module, Tensor], None]
 """Is told the name that the model has for a module, the module, and what it gave."""
 
@@ -32,7 +40,8 @@ class Output:
     """The output of one module during the traced forward.
 
     ``calls``: how often the module ran. ``pooled``: it is what an adaptive pool gave, maybe handed on by the block that
-    ends with the pool. ``node``: what made it in the graph of gradients, if there is a graph.
+    ends with the pool. ``node``: what made it in the graph of gradients, if there is a graph. ``like_conv``: a
+    convolution or the like, whose channels are first, gave the same shape.
     """
 
     name: str
@@ -41,6 +50,7 @@ class Output:
     calls: int
     pooled: bool
     node: Any
+    like_conv: bool = False
 
 
 def clean_name(name: str) -> str:
@@ -87,7 +97,8 @@ def traced(model: nn.Module) -> Iterator[list[Output]]:
 
     with watched(model, note):
         yield outputs
-    outputs.extend(finished.values())
+    of_convs = {o.shape for o in finished.values() if isinstance(o.module, CHANNELS_FIRST)}
+    outputs.extend(replace(output, like_conv=output.shape in of_convs) for output in finished.values())
 
 
 def leads_back(score: Tensor, entry: Tensor, *, around: frozenset[Any] = frozenset()) -> bool:
