@@ -317,8 +317,21 @@ def test_without_any_gradient_layers_that_no_score_feels_are_passed_over_and_the
             find_target_layer(subject, images)
         with_gradient = len(seen)
         assert find_target_layer(subject, images, gradient=False).name == "a"
-    # what it has cost to see that there is no gradient, one to list the layers, the plain score; b, b.1, b.0, and a
-    assert len(seen) == with_gradient * 2 + 1 + 1 + 4
+    # what it has cost to see that there is no gradient, the plain score; b, b.1, b.0, and a
+    assert len(seen) == with_gradient * 2 + 1 + 4
+
+
+def test_that_a_deep_network_has_no_gradient_at_all_is_seen_in_three_forwards():
+    model, images = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(9)], nn.Flatten(), nn.Linear(12, 3)), pictures(1)
+    model.register_forward_hook(lambda _module, _inputs, out: out.detach())
+    seen = forwards_of(model)
+    with borrowed(model):
+        subject = ModelUse().on(model.requires_grad_(False))
+        with pytest.raises(TargetLayerError, match="has a gradient path"):
+            find_target_layer(subject, images[..., :2, :2])
+        assert seen == [1] * 3
+        assert find_target_layer(subject, images[..., :2, :2], gradient=False).name == "8"
+    assert seen == [1] * (3 + 3 + 2)
 
 
 @pytest.mark.parametrize("name", ["eigencam", "hirescam"])

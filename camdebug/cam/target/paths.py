@@ -142,6 +142,12 @@ def gradient_at(subject: Subject, layer: TargetLayer, picture: Tensor) -> tuple[
     return entry, score, gradient
 
 
+def is_any_reached(subject: Subject, layers: Sequence[TargetLayer], picture: Tensor) -> bool:
+    """Whether a gradient path leads from any of the layers to the scores, in one forward for all."""
+    with subject.precision.context(), torch.enable_grad(), captured(layers):
+        return _score(subject, _entry(subject, picture)).requires_grad
+
+
 def _no_path(layer: TargetLayer, score: Tensor) -> NoGradientError:
     reentrant = any("CheckpointFunction" in node.name() for node in behind(score) if node is not None)
     why = f"; {REENTRANT}" if reentrant else ""

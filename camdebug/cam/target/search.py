@@ -28,6 +28,7 @@ from camdebug.cam.target.paths import (
     beside_each_other,
     check_gradient,
     graph_of,
+    is_any_reached,
     is_felt,
     is_read_through,
     paths,
@@ -141,6 +142,8 @@ class _Search:
     def _crossed_by_all(self) -> TargetLayer:
         """Most layers are told apart on the graph of one forward; those that remain are tried as they will be used."""
         graph = graph_of(self._subject, self._picture)
+        if self._has_no_gradient(graph):
+            raise self._none_qualifies(graph, [], spatial=True)
         spatial, branches, refused = False, list[Output](), set[Any]()
         second_best: list[TargetLayer] = []
         for output in in_order(graph.outputs, self._reader):
@@ -164,6 +167,11 @@ class _Search:
         if second_best:
             return second_best[0]
         raise self._none_qualifies(graph, branches, spatial)
+
+    def _has_no_gradient(self, graph: Graph) -> bool:
+        """Whether no layer with cells has one, which would take long to see by trying one after the other."""
+        layers = [] if graph.score.requires_grad else list(self.spatial())
+        return bool(layers) and not is_any_reached(self._subject, layers, self._picture)
 
     def _behind_its_norm(self, layer: TargetLayer, output: Output, graph: Graph) -> TargetLayer:
         """The layer, or the normalisation that follows, where that is all through which its cells are seen."""
