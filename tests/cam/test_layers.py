@@ -674,6 +674,12 @@ def test_a_search_is_made_once_for_each_way_of_asking(use, first):
     assert used(model, **use) == [0, 0, 0]  # other questions in between do not matter
 
 
+def test_a_search_with_gradients_serves_methods_that_need_none():
+    model = ConvNet()
+    assert used(model, method="hirescam") == [2, 0, 0]
+    assert used(model, method="eigencam") == [0, 0, 0]
+
+
 def test_a_module_asks_like_its_name_and_a_replaced_one_asks_anew():
     model = ConvNet()
     assert used(model, target_layer=model.stage) == [2, 0, 0]

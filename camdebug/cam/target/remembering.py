@@ -24,21 +24,22 @@ class Question:
 
     Objects are held by weak references, of which there is one for each object, the same as long as somebody holds it:
     so ``key`` may name objects by the number of their reference, and a number is not given away while it is remembered.
+    ``gradient`` stands beside the key: layers that were found with gradients serve without them too.
 
     Raises:
         TypeError: when a function of the user's can be held by no weak reference.
     """
 
+    gradient: bool
     key: tuple[Hashable, ...] = ()
     refs: list[ref[object]] = field(default_factory=list)
 
     @classmethod
     def of(cls, subject: Subject, images: Tensor, asked: object, *, gradient: bool) -> Question:
         """The question which layers are meant by ``asked``: a name, a module, a list of them, or ``None``."""
-        question = cls()
+        question = cls(gradient)
         several = asked if isinstance(asked, (list, tuple)) else [asked]
         question.key = (
-            gradient,
             tuple(images.shape[1:]),
             tuple((tuple(tensor.shape[1:]), tensor.dtype) for tensor in subject.inputs),
             isinstance(asked, (list, tuple)),
@@ -83,7 +84,7 @@ _known: WeakKeyDictionary[nn.Module, dict[tuple[Hashable, ...], _Known]] = WeakK
 def recalled(model: nn.Module, question: Question) -> tuple[TargetLayer, ...] | None:
     """The answer to a question, if it was asked before and nothing that it depends on is another one now."""
     known = _known.get(model, {}).get(question.key)
-    if known is None:
+    if known is None or question.gradient > known.question.gradient:
         return None
     named = {clean_name(name): module for name, module in model.named_modules()}
     return tuple(TargetLayer(named[name], name, layout, reason) for name, layout, reason in known.layers)
