@@ -433,7 +433,7 @@ class Skip(nn.Module):
 
 @pytest.mark.parametrize("source", ["attribute", "hook"])
 def test_a_layer_whose_output_is_read_from_where_it_is_stored_is_refused_for_half_its_gradient_would_be_missing(source):
-    words = "target_layer: the model also reads the output of 'layer' from where it is stored"
+    words = r"target_layer: the model reads the output of 'layer' not only as .* but also from where it is stored"
     with pytest.raises(TargetLayerError, match=words):
         compute_cams(Skip(source), pictures(), 1, target_layer="layer")
     assert compute_cams(Skip(source), pictures(), 1, target_layer="layer", method="eigencam").layer == "layer"
@@ -456,6 +456,39 @@ def test_a_layer_that_hands_on_what_others_read_too_is_no_such_layer():
             return self.head(self.pool(self.relu(self.stage(self.tap(cells) + cells.sigmoid()))))
 
     assert compute_cams(Tapped(), pictures(), 1, target_layer="tap").maps.max() > 0
+
+
+class Several(nn.Module):
+    """A layer with two entries, the first or the second of which are read, and the second made of the first or not."""
+
+    class Layer(nn.Module):
+        def __init__(self, *, second):
+            super().__init__()
+            self.a, self.b, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(3, 4, 3, 2, 1), second
+
+        def forward(self, xs):
+            first = self.a(xs[0])
+            return {"of it": (first, first.tanh()), "beside": (first, self.b(xs[0])), "handed on": (xs[0], first)}[
+                self.second
+            ]
+
+    def __init__(self, second):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.layer, self.head = nn.Conv2d(3, 3, 1), self.Layer(second=second), nn.Linear(4, 3)
+
+    def forward(self, x):
+        first, second = self.layer([self.stem(x)])
+        return self.head((first.exp().mean() * second).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("second", "refused"), [("of it", True), ("beside", False), ("handed on", False)])
+def test_of_a_layer_with_several_entries_the_first_has_its_whole_gradient_or_is_refused(second, refused):
+    if refused:
+        with pytest.raises(TargetLayerError, match=r"target_layer: .* or from what comes with it"):
+            compute_cams(Several(second), pictures(), 1, target_layer="layer")
+    else:
+        assert compute_cams(Several(second), pictures(), 1, target_layer="layer").layer == "layer"
 
 
 def test_layers_that_give_no_tensor_are_told_from_those_that_do_not_run():

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camdebug.cam.model.entries import UnreadableOutputError, scores_in
+from camdebug.cam.model.entries import UnreadableOutputError, scores_in, tensors_in
 from camdebug.cam.model.outputs import ClassScores
 from camdebug.cam.model.subject import Subject
 from camdebug.cam.passes import REENTRANT, NoGradientError, captured, gradients_of
@@ -165,7 +165,7 @@ def check_gradient(subject: Subject, layer: TargetLayer, picture: Tensor) -> Non
     made: list[tuple[Any, int]] = []
 
     def before(_module: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        entering.update(t.grad_fn for t in (*args, *kwargs.values()) if isinstance(t, Tensor))
+        entering.update(tensor.grad_fn for tensor in tensors_in([*args, *kwargs.values()]))
 
     def after(_module: object, _inputs: object, output: object) -> None:
         found = tensor_in(output)
@@ -184,8 +184,9 @@ def check_gradient(subject: Subject, layer: TargetLayer, picture: Tensor) -> Non
     edges = (edge for node in behind(score) for edge in getattr(node, "next_functions", ()))
     if any(edge[0] is not None and edge in made for edge in edges):
         raise TargetLayerError(
-            f"target_layer: the model also reads the output of {layer.name!r} from where it is stored, not only from "
-            "what the layer returns, so a part of its gradient would be missing; pass a layer inside or behind it"
+            f"target_layer: the model reads the output of {layer.name!r} not only as what the layer returns (first), "
+            "but also from where it is stored or from what comes with it, so a part of its gradient would be missing; "
+            "pass a layer inside or behind it"
         )
 
 
