@@ -177,7 +177,7 @@ def _forward(
     with torch.set_grad_enabled(graph):
         explained = [score(read, rows) for score in scores]
     last = len(explained) - 1
-    gradients = [_gradients(score, activations, keep=i < last) for i, score in enumerate(explained) if graph]
+    gradients = [_gradients(score, activations, layers, keep=i < last) for i, score in enumerate(explained) if graph]
     return _Found(activations, read, explained, gradients)
 
 
@@ -228,27 +228,30 @@ def _split(name: str, seen: dict[str, list[Tensor]], graph: bool) -> Callable[..
     return split
 
 
-def _gradients(score: Tensor, activations: Sequence[Tensor], *, keep: bool) -> Sequence[Tensor | None]:
+def _gradients(
+    score: Tensor, activations: Sequence[Tensor], layers: Sequence[TargetLayer], *, keep: bool
+) -> Sequence[Tensor | None]:
     """Of ``(n,)`` scores, one for each layer; ``None`` where no path leads."""
     if not score.requires_grad:
         return [None] * len(activations)
-    return gradients_of(score, activations, keep=keep)
+    return gradients_of(score, activations, layers, keep=keep)
 
 
-def gradients_of(score: Tensor, activations: Sequence[Tensor], *, keep: bool) -> Sequence[Tensor | None]:
-    """Of each of the scores at each of the tensors; ``None`` where no path leads.
+def gradients_of(
+    score: Tensor, activations: Sequence[Tensor], layers: Sequence[TargetLayer], *, keep: bool
+) -> Sequence[Tensor | None]:
+    """Of each of the scores at the activation of each layer; ``None`` where no path leads.
 
     Raises:
         NoGradientError: when a part of the model is checkpointed in a way that allows no such gradient.
     """
+    ones = torch.ones_like(score)
     try:
-        return torch.autograd.grad(
-            score, list(activations), torch.ones_like(score), retain_graph=keep, allow_unused=True
-        )
+        return torch.autograd.grad(score, list(activations), ones, retain_graph=keep, allow_unused=True)
     except RuntimeError as error:
         if "use_reentrant" not in str(error):
             raise
-        raise NoGradientError(f"target_layer: {REENTRANT}") from error
+        raise NoGradientError(f"{_no_path(layers)}; {REENTRANT}") from error
 
 
 def _or_zeros(gradient: Tensor | None, activation: Tensor) -> Tensor:

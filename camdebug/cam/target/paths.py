@@ -136,7 +136,7 @@ def gradient_at(subject: Subject, layer: TargetLayer, picture: Tensor) -> tuple[
         kept = seen.get(layer.name, [])
         if len(kept) != 1 or not score.requires_grad:
             raise _no_path(layer, score)
-        (gradient,) = gradients_of(score, kept, keep=True)
+        (gradient,) = gradients_of(score, kept, [layer], keep=True)
     if gradient is None:
         raise _no_path(layer, score)
     return entry, score, gradient
