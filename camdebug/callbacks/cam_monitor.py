@@ -13,9 +13,10 @@ from camdebug.callbacks.dry_run import DryRun
 from camdebug.callbacks.looker import Looker, peers_of
 from camdebug.callbacks.messages import Messenger
 from camdebug.callbacks.metric_log import MetricLog
+from camdebug.callbacks.monitor_looks import MonitorLooks
 from camdebug.callbacks.monitor_state import MonitorState
 from camdebug.callbacks.overhead import Overhead
-from camdebug.callbacks.record_keeper import RecordKeeper, manifest_of
+from camdebug.callbacks.record_keeper import RecordKeeper
 from camdebug.callbacks.reporter import Reporter
 from camdebug.callbacks.schedule import Schedule
 from camdebug.callbacks.stopper import ACTIONS, Stopper
@@ -23,16 +24,13 @@ from camdebug.cam.methods.registry import MethodChoice
 from camdebug.cam.model.reading import OutputScoreFn, Task
 from camdebug.cam.model.subject import ForwardFn, model_use
 from camdebug.cam.options import PLAIN, MapOptions
-from camdebug.cam.target.layers import TargetLayer
 from camdebug.cam.target.search import LayerChoice
 from camdebug.observe import Observer
 from camdebug.probe.probe_set import ProbeSet
-from camdebug.records import EpochRecord
 from camdebug.verdict.alerts import Alert
-from camdebug.wording import told
 
 
-class CAMMonitor(DryRun, MonitorState, *facts.callback_bases()):  # type: ignore[misc]
+class CAMMonitor(DryRun, MonitorLooks, MonitorState, *facts.callback_bases()):  # type: ignore[misc]
     """Watch where a model looks while it trains, and warn when a class leans on its background.
 
     Works in Trainers of ``pytorch_lightning`` and ``lightning.pytorch``. Once an epoch it computes class activation
@@ -55,11 +53,16 @@ class CAMMonitor(DryRun, MonitorState, *facts.callback_bases()):  # type: ignore
         every_n_epochs: look every so many epochs; the first and the last epoch always count. In between monitors
             see the last value again, so give ``EarlyStopping`` a patience that allows for it.
         method: of the maps: a name (``camdebug.method_names()`` lists them), ``"gradcam:ClassName"`` for a class of the
-            grad-cam package, or a function ``(model, images, class_idx) -> (N, h, w)`` of your own.
+            grad-cam package, or a function ``(model, images, class_idx) -> (N, h, w)`` of your own. Background evidence
+            is that of HiResCAM whatever the method, also beside methods that read no layer. One that makes no map of
+            the first probe ends the fit before its first step.
         target_layer: dotted name or module, or a list of them, whose maps are fused; by default the last spatial stage.
+            Background evidence is measured at the first one.
         options: what is done to the maps, see :class:`camdebug.MapOptions`.
         forward_fn: ``(model, images) -> output``, where ``model(images)`` is not the way to run the model.
-        score_fn: ``(output, class_idx (n,)) -> (n,)``, for outputs that are not read by themselves.
+        score_fn: ``(output, class_idx (n,)) -> (n,)``, for outputs that are not read by themselves. With ``ddp_spawn``
+            functions for ``method``, ``forward_fn`` and ``score_fn`` must be from the top of a module, or the monitor
+            switches itself off with a warning.
         task: ``"multiclass"`` or ``"multilabel"``; by default what the output looks like.
         contrast: also measure background evidence and swaps (two more forwards a probe, eight at planned looks).
             Without it only heat at a fixed place can raise an alert.
@@ -128,7 +131,13 @@ class CAMMonitor(DryRun, MonitorState, *facts.callback_bases()):  # type: ignore
         arguments.check_name("name", name)
         self.name = name
         self.verbose = verbose
-        own = {"target_layer:": target_layer, "forward_fn:": forward_fn, "score_fn:": score_fn, "task:": task}
+        own: dict[str, object] = {
+            "method:": None if method == "hirescam" else method,
+            "target_layer:": target_layer,
+            "forward_fn:": forward_fn,
+            "score_fn:": score_fn,
+            "task:": task,
+        }
         self._own_arguments = ("probes:", *(name for name, value in own.items() if value is not None))
         self._messages = Messenger()
         self._observer = Observer(
@@ -180,9 +189,10 @@ class CAMMonitor(DryRun, MonitorState, *facts.callback_bases()):  # type: ignore
         with self._messages.harmless("starting"):
             self._messages.active = bool(trainer.is_global_zero)
             unsupported = facts.unsupported_strategy(trainer)
-        if unsupported is not None:
-            self._messages.off(unsupported)
-            return
+        for why in (unsupported, self._observer.lost):
+            if why is not None:
+                self._messages.off(why)
+                return
         with self._messages.harmless("starting"):
             if not self._schedule.same_start(peers_of(trainer)):
                 self._forget()
@@ -224,21 +234,6 @@ class CAMMonitor(DryRun, MonitorState, *facts.callback_bases()):  # type: ignore
             if hopeless is not None:
                 self._messages.warn_once(f"camdebug: {hopeless}")
 
-    def _keep_record(self, trainer: facts.Trainer) -> None:
-        layer = self._observer.layer
-        if layer is None:
-            return
-        manifest = manifest_of(
-            self._keeper.run_id,
-            self._observer,
-            layer,
-            name=self.name,
-            weights=facts.weights_seen(trainer, self),
-            every_n_epochs=self._schedule.every_n_epochs,
-            ranks=trainer.world_size,
-        )
-        self._keeper.open(trainer, manifest, last_epoch=self._schedule.last_epoch)
-
     def on_validation_epoch_end(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> None:
         """Look after the last validation of an epoch, in time for monitors. The very first look takes the first one."""
         due, last = False, True
@@ -277,58 +272,3 @@ class CAMMonitor(DryRun, MonitorState, *facts.callback_bases()):  # type: ignore
         asked_to = isinstance(exception, (KeyboardInterrupt, SystemExit))  # which Lightning's own SIGTERM is, too
         self._keeper.close("interrupted" if asked_to else "failed")
         self._messages.closing_words()
-
-    def _agreed(self, trainer: facts.Trainer, *, due: bool) -> bool:
-        with self._messages.harmless("planning a look"):
-            return not self._off and self._schedule.agree(peers_of(trainer), due=due)
-        return False
-
-    def _slow_down(self, trainer: facts.Trainer) -> None:
-        with self._messages.harmless("measuring its overhead"):
-            epoch, cadence = trainer.current_epoch, self._schedule.every_n_epochs
-            longer = self._overhead.longer_cadence(peers_of(trainer), epoch=epoch, cadence=cadence)
-            if longer is not None:
-                self._schedule.every_n_epochs = longer
-                self._messages.warn(self._overhead.words(longer))
-
-    # What a look does
-
-    def _find_layer(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> TargetLayer | None:
-        """The layer, or ``None`` when the model cannot be explained. Raises for wrong arguments alone."""
-        try:
-            return self._looker.find_layer(trainer, pl_module)
-        except Exception as error:
-            if any(_blames(error, argument) for argument in self._own_arguments):
-                raise
-            self._messages.off(f"it cannot explain this model ({told(error)})")
-            return None
-
-    def _look(self, trainer: facts.Trainer, pl_module: facts.LightningModule, *, in_train_hook: bool) -> None:
-        self._schedule.last_epoch = trainer.current_epoch
-        self._messages.looks += 1
-        with self._messages.harmless("measuring its overhead"), self._overhead.measured(peers_of(trainer)):
-            record = self._see(trainer, pl_module)
-            if record is not None:
-                with self._messages.harmless("reporting a look"):
-                    step = facts.logger_step(trainer, in_train_hook=in_train_hook)
-                    self._keeper.write(record, step=step)
-                    self._reporter.publish(record, step=step)
-        self._metrics.took(self._overhead.last)
-
-    def _see(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> EpochRecord | None:
-        """What the look found; ``None`` when it was lost."""
-        try:
-            record, changed = self._looker.look(trainer, pl_module, every_n_epochs=self._schedule.every_n_epochs)
-            self._metrics.take(record, self._reporter.slugs)
-        except Exception as error:
-            self._messages.lost_look(trainer.current_epoch, error)
-            return None
-        self.last_record = record
-        self._stopper.note(record)
-        self._messages.forward_changes(changed)
-        self._messages.smaller_chunks(self._observer.asked_chunk_size, self._observer.chunk_size)
-        return record
-
-
-def _blames(error: Exception, argument: str) -> bool:
-    return isinstance(error, (TypeError, ValueError)) and told(error).partition(": ")[2].startswith(argument)

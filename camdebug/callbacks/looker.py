@@ -37,7 +37,7 @@ class Looker:
         self._fragile: tuple[str, ...] = ()
 
     def find_layer(self, trainer: facts.Trainer, pl_module: facts.LightningModule) -> TargetLayer:
-        """Find the layer to explain.
+        """Find the layer to explain, and make one map.
 
         Raises:
             TypeError, ValueError: naming the argument that does not fit the model.
@@ -46,7 +46,9 @@ class Looker:
         peers = peers_of(trainer)
         with peers.attempt(), ExitStack() as stack:
             changed = self._borrow(stack, pl_module, peers, copied=None)
-            layer = self._observer.prepare(pl_module, facts.TrainerPrecision(trainer, pl_module))
+            precision = facts.TrainerPrecision(trainer, pl_module)
+            layer = self._observer.prepare(pl_module, precision)
+            self._observer.rehearse(pl_module, precision)
         self._fragile = tuple(changed)
         return layer
 

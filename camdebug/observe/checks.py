@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 from torch import Tensor
 
 from camdebug.cam.explain import Recipe
+from camdebug.cam.methods.foreign import CamFn, Foreign, name_of
 from camdebug.cam.methods.registry import MethodChoice, check_methods, check_options
 from camdebug.cam.options import MapOptions
 
@@ -21,7 +24,23 @@ def check_recipe(method: MethodChoice, options: MapOptions) -> Recipe:
     check_options(methods, options)
     if options.sign == "signed":
         raise ValueError("options: shares of heat take maps of 0 or more; choose sign='positive' or 'absolute'")
+    if isinstance(methods[0], Foreign):
+        _check_signature(methods[0].function)
     return Recipe(methods[0], options)
+
+
+def _check_signature(function: CamFn) -> None:
+    """Refuse a function that cannot be called with three arguments. Some that are built in do not tell."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"method: expected a function (model, images, class_idx) -> (N, h, w), got {name_of(function)}{signature}"
+        ) from error
 
 
 def check_class_count(classes: int, scores: int) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +25,9 @@ from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.observe.backgrounds import Backgrounds, Findings
 from camdebug.observe.checks import are_probabilities, check_class_count, check_recipe
-from camdebug.observe.outlook import out_of_reach, places_out_of_reach, smallest_effect
+from camdebug.observe.memory import ObserverMemory
 from camdebug.observe.places import find_places
-from camdebug.probe.checks import LEAST_PROBES
+from camdebug.observe.prospects import Prospects
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import EpochRecord, Heatmaps, PlaceLock, SteadinessReport
 from camdebug.steadiness.check import Steadiness
@@ -47,7 +45,7 @@ _FULL_CHECKS = (1, 6, 18, 41, 83)
 """Planned looks at which pictures are also shifted, relit and made noisy, which takes four passes; so the last one."""
 
 
-class Observer:
+class Observer(Prospects, ObserverMemory):
     """Looks at a model through a probe set and remembers its verdicts.
 
     Args:
@@ -64,10 +62,11 @@ class Observer:
         once: there will be one look, which decides and may spend all of ``alpha``.
 
     Attributes:
-        probes, asked_method, target_layer, use, alpha, seed: as given.
+        probes, asked_method, target_layer, use, contrast, alpha, seed: as given.
         recipe: method and options.
         method: what both are called.
-        layers: that are explained; known from ``prepare`` on.
+        layers: that are explained; known from ``prepare`` on. Background evidence is that of HiResCAM at the first one,
+            whatever the method, and also where the method reads no layer.
         chunk_size: pictures in one forward; smaller than ``asked_chunk_size`` once memory has run out.
         gives_probabilities: the model's scores look like probabilities, not logits; known from ``prepare`` on.
     """
@@ -89,6 +88,8 @@ class Observer:
         self.recipe = check_recipe(method, options)
         self.method = self.recipe.name
         self.asked_method = method
+        self.contrast = contrast
+        self.lost: str | None = None
         self.use = use
         self.probes = probes
         self.layers: tuple[TargetLayer, ...] = ()
@@ -100,6 +101,7 @@ class Observer:
         self.alpha = alpha
         self._new_judge = partial(Judge, probes.class_names, alpha=alpha, once=once)
         self._judge = self._new_judge()
+        self._map_grid: tuple[int, ...] | None = None
         self._on_grid: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         self._steadiness = Steadiness(probes, seed=seed)
         self._backgrounds = Backgrounds(probes, seed=seed) if contrast and probes.annotated else None
@@ -109,48 +111,33 @@ class Observer:
         """The first of the layers, where background evidence is measured; known from ``prepare`` on."""
         return self.layers[0] if self.layers else None
 
-    @property
-    def testable_classes(self) -> list[str]:
-        """Names of the classes with enough usable probes, and donors in other classes, to be judged."""
-        return [self.probes.class_names[k] for k in self._pairs]
-
-    @property
-    def _pairs(self) -> dict[int, int]:
-        return {} if self._backgrounds is None else self._backgrounds.pairs
-
-    def out_of_reach(self, looks_left: int | None) -> str | None:
-        """Why backgrounds can never raise an alert although classes are tested; ``None`` when they can."""
-        return out_of_reach(self._pairs, self._judge, looks_left=looks_left)
-
-    def smallest_effect(self, looks_left: int | None) -> str:
-        """The smallest effect that these probes are likely to confirm, in words, and what of places can be found."""
-        places = self._places_out_of_reach(looks_left)
-        if not self._pairs:
-            return "Only whether heat stays at one place can be found." if places is None else f"And {places}"
-        effect = smallest_effect(self._pairs, self._judge, looks_left=looks_left)
-        return f"{effect} But {places}".lstrip() if places is not None else effect
-
-    def _places_out_of_reach(self, looks_left: int | None) -> str | None:
-        if self.layer is None:
-            return None
-        counts = self.probes.counts
-        tests = sum(count >= LEAST_PROBES for count in counts)
-        share = self._judge.place_threshold(tests=tests, looks_left=looks_left)
-        return places_out_of_reach(self.layer.grid, counts, share, annotated=self.probes.annotated)
-
     def prepare(self, model: nn.Module, precision: Precision) -> TargetLayer:
         """Find the target layer and check that model and probes fit together. Call inside ``borrowed(model)``.
 
         Raises:
             TypeError, ValueError: naming what does not fit.
         """
-        images = self.probes.images
+        images, self._map_grid = self.probes.images, None
         subject = self.use.on(model, precision)
         self.layers = find_target_layers(subject, images, self.target_layer)
         scores = subject.forward(subject.converted(images[:1]), slice(0, 1)).matrix
         self.gives_probabilities = are_probabilities(scores)
         check_class_count(len(self.probes.class_names), scores.shape[1])
         return self.layers[0]
+
+    def rehearse(self, model: nn.Module, precision: Precision) -> None:
+        """Make the map of one picture, so that a method that cannot do it fails now and not at every look.
+
+        Call it after ``prepare``, inside ``borrowed(model)``.
+
+        Raises:
+            TypeError, ValueError: naming the method, when it does not fit the model or gives no map.
+            Exception: whatever else the model or a method of the user's raises.
+        """
+        subject = self.use.on(model, precision)
+        lens = Lens(subject, self._layers_in(subject), 1)
+        (maps,) = self.recipe.maps(lens, self.probes.images[:1], [self.probes.labels[:1]])
+        self._map_grid = maps.grid
 
     def remember_initial(self, model: nn.Module, precision: Precision, *, peers: Peers = ALONE) -> None:
         """Keep the maps of the initial weights, to compare later ones with. Call inside ``borrowed(model)``."""
@@ -197,20 +184,11 @@ class Observer:
             if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.empty_cache()
 
-    @contextmanager
-    def _undone_by_failure(self) -> Iterator[None]:
-        """One rank's failure fails the look on all of them, also on those that have judged it already."""
-        before = copy.deepcopy(self._judge), copy.copy(self._steadiness)
-        try:
-            yield
-        except BaseException:
-            self._judge, self._steadiness = before
-            raise
-
     def _look(self, lens: Lens, *, epoch: int, looks_left: int | None) -> EpochRecord:
         started = time.perf_counter()
         labels = self.probes.labels
         by_label, by_prediction = self.recipe.maps(lens, self.probes.images, [labels, None])
+        self._map_grid = by_label.grid
         cover, readable = self._boxes_on(by_label.grid)
         scores = localisation_scores(by_label.maps, cover, labels, readable=readable)
         classes = class_scores(scores, labels, by_label.correct, self._names)
@@ -270,38 +248,8 @@ class Observer:
         return self.layers
 
     def _boxes_on(self, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Coverage and readable cells of every probe, computed once for a grid."""
+        """Coverage and readable cells of every probe, computed once for the maps' grid and once for the layer's."""
         if grid not in self._on_grid:
-            self._on_grid = {grid: (self.probes.coverage(grid), self.probes.readable(grid))}
+            self._on_grid = dict([*self._on_grid.items()][-1:])
+            self._on_grid[grid] = self.probes.coverage(grid), self.probes.readable(grid)
         return self._on_grid[grid]
-
-    def forget(self) -> None:
-        """A new run begins: no verdicts, and the layer is to be found again."""
-        self.layers = ()
-        self._judge = self._new_judge()
-        self._steadiness.forget()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Primitives and tensors only."""
-        return {
-            "fingerprint": self.probes.fingerprint,
-            "judge": self._judge.state_dict(),
-            "steadiness": self._steadiness.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another run stopped.
-
-        Raises:
-            ValueError: when the state is not ours, or is of other probes.
-        """
-        if state.get("fingerprint") != self.probes.fingerprint:
-            raise ValueError("probes: the checkpoint was made with another probe set")
-        judge = self._new_judge()
-        judge.load_state_dict(state.get("judge", {}))
-        self._steadiness.load_state_dict(state.get("steadiness"))
-        self._judge = judge
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the layer, which is a part of the model, and what can be computed again."""
-        return {**vars(self), "layers": (), "_on_grid": {}}

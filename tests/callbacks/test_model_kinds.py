@@ -1,5 +1,7 @@
 """A monitor on models of every kind: it looks, what it records is right, and the training ends with the same bits."""
 
+import copy
+import pickle
 from dataclasses import dataclass
 
 import pytest
@@ -263,3 +265,123 @@ def test_a_score_fn_that_cannot_read_the_output_ends_the_fit_before_its_first_st
     with ours(), pytest.raises(ValueError, match="score_fn: not today"):
         quiet_trainer(callbacks=[monitor(score_fn=_fails)]).fit(model, train_loader())
     assert model.trainer.global_step == 0
+
+
+class WithoutRelu(Dense):
+    def __init__(self):
+        super().__init__()
+        self.net[2] = nn.Tanh()
+
+
+def gives_nothing(model, images, class_idx):
+    return None
+
+
+def gives_pictures(model, images, class_idx):
+    return images
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "words"),
+    [
+        ("cam", ValueError, r"^method: 'cam' needs a linear layer \(nn\.Linear\) that gives the scores"),
+        ("guided-backprop", ValueError, r"^method: 'guided-backprop' needs ReLU"),
+        (gives_nothing, TypeError, r"^method: expected maps \(1, h, w\), .* from gives_nothing, .*got NoneType$"),
+        (gives_pictures, ValueError, r"^method: expected maps \(1, h, w\), .*got shape \(1, 3, 16, 16\); sum it over"),
+    ],
+)
+def test_a_method_that_does_not_fit_the_model_ends_the_fit_before_its_first_step(method, error, words):
+    model = WithoutRelu()
+    with ours() as said, pytest.raises(error, match=words):
+        quiet_trainer(callbacks=[monitor(method=method)]).fit(model, train_loader())
+    assert (model.trainer.global_step, said) == (0, [])
+
+
+def breaks(model, images, class_idx):
+    model.train()
+    model(images).sum().backward()
+    raise RuntimeError("out of luck")
+
+
+def test_a_method_that_breaks_switches_the_monitor_off_and_the_training_ends_with_the_same_bits():
+    watching = monitor(method=breaks)
+    plain, seen = run(Case()), run(Case(), watching)
+    assert differences(plain.state, seen.state) == []
+    assert seen.said == [
+        "camdebug is off in this run: it cannot explain this model (RuntimeError: out of luck). Training goes on "
+        "without it."
+    ]
+    assert watching.last_record is None
+
+
+def test_the_methods_map_is_tried_on_one_picture_before_the_first_step():
+    sizes = []
+
+    def noting(model, images, class_idx):
+        sizes.append((len(images), model.trainer.global_step, class_idx.tolist()))
+        return images.abs().mean(1)
+
+    with ours():
+        quiet_trainer(callbacks=[monitor(method=noting)], max_epochs=1).fit(Module(), train_loader())
+    assert sizes[0] == (1, 0, [0])
+    assert sizes[1][0] == 5
+
+
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [
+        (lambda model, images: images, r"custom\(model, images\)"),
+        (_fails, r"_fails\(output, class_idx\)"),
+    ],
+)
+def test_a_method_that_cannot_take_model_pictures_and_classes_is_refused_where_it_is_written(function, shown):
+    with pytest.raises(TypeError, match=rf"^method: expected a function \(model, images, class_idx\) .* got {shown}$"):
+        monitor(method=function)
+    assert monitor(method=max)._observer.method == "max"  # what is built in may not tell what it takes
+
+
+# --- processes that are spawned
+
+
+def plain_forward(model, images):
+    return model(images)
+
+
+def plain_score(output, class_idx):
+    return output.gather(1, class_idx[:, None])[:, 0]
+
+
+LOCAL = {
+    "method": lambda model, images, class_idx: images.abs().mean(1),
+    "forward_fn": lambda model, images: model(images),
+    "score_fn": lambda output, class_idx: output.gather(1, class_idx[:, None])[:, 0],
+}
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_function_that_cannot_be_pickled_switches_the_monitor_off_in_spawned_processes(name):
+    watching = monitor(**{name: LOCAL[name]})
+    spawned = pickle.loads(pickle.dumps(watching))
+    plain, seen = run(Case()), run(Case(), spawned)
+    assert differences(plain.state, seen.state) == []
+    assert len(seen.said) == 1
+    assert seen.said[0].startswith(
+        f"camdebug is off in this run: {name}: with ddp_spawn it must be a function at the top of a module ("
+    )
+    assert spawned.last_record is None
+    assert pickle.loads(pickle.dumps(spawned))._observer.lost == spawned._observer.lost
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_in_a_copy_such_a_function_stays_and_looks(name):
+    copied = copy.deepcopy(monitor(**{name: LOCAL[name]}))
+    assert run(Case(), copied).said == []
+    assert copied.last_record.label_maps.grid == ((16, 16) if name == "method" else (8, 8))
+
+
+def test_functions_from_the_top_of_a_module_are_pickled():
+    watching = monitor(method="gradcam:GradCAM", forward_fn=plain_forward, score_fn=plain_score)
+    use = pickle.loads(pickle.dumps(watching))._observer.use
+    assert (use.forward_fn, use.outputs.score_fn) == (plain_forward, plain_score)
+    spawned = pickle.loads(pickle.dumps(monitor(method=gives_pictures)))._observer
+    assert (spawned.lost, spawned.recipe.method.function) == (None, gives_pictures)
