@@ -136,6 +136,23 @@ def test_boxes_are_laid_on_the_grid_once(monkeypatch):
     assert calls.count((8, 8)) <= 2  # once for the object, once for what may be read
 
 
+def test_boxes_are_laid_once_on_the_grid_of_the_maps_and_once_on_the_layers(monkeypatch):
+    def at_full_size(model, images, class_idx):
+        return images.abs().mean(1)
+
+    fixed = probes()
+    observer, model = Observer(fixed, method=at_full_size), net()
+    with borrowed(model):
+        observer.prepare(model, ModelPrecision(model))
+    calls = []
+    coverage = ProbeSet.coverage
+    monkeypatch.setattr(ProbeSet, "coverage", lambda self, grid: calls.append(tuple(grid)) or coverage(self, grid))
+    for epoch in range(3):
+        record = look(observer, model, epoch=epoch)
+    assert record.label_maps.grid == observer.grid == (16, 16)
+    assert sorted(calls) == sorted([*2 * [(8, 8)], *2 * [(16, 16)]])
+
+
 def test_state_goes_on_elsewhere_and_only_with_the_same_probes():
     fixed = probes()
     observer, model = Observer(fixed), net()

@@ -16,6 +16,7 @@ from camdebug.probe.probe_set import ProbeSet
 from camdebug.records import Heatmaps
 from camdebug.records.steadiness import Similarity, SteadinessReport
 from camdebug.steadiness.alignment import met_halfway
+from camdebug.steadiness.cells import on_few_cells
 from camdebug.steadiness.chance import against_other_probes, object_following
 from camdebug.steadiness.memory import Memory, Remembered, compact, read_memory
 from camdebug.steadiness.perturbed import Change, Perturbed, directions, noisy, relit, shifted
@@ -34,6 +35,8 @@ BEFORE_TRAINING = -1
 
 class Steadiness:
     """Compares each look's maps with earlier ones, with those of slightly changed pictures, and with chance.
+
+    Maps of more than 28 cells a side are compared, and remembered, as means over 28 of them.
 
     Args:
         probes: the probe set.
@@ -90,7 +93,7 @@ class Steadiness:
         report = replace(self._free_parts(now, boxes), jitter=self._memory.jitter)
         report = replace(report, jitter_epoch=self._memory.jitter_epoch)
         if full:
-            report = self._with_passes(report, lens, recipe, label_maps.maps)
+            report = self._with_passes(report, lens, recipe, on_few_cells(label_maps.maps))
         self._memory = replace(self._memory, previous=now, jitter=report.jitter, jitter_epoch=report.jitter_epoch)
         return report
 
@@ -98,7 +101,8 @@ class Steadiness:
         labels, maps = self._probes.labels, now.maps
         report = SteadinessReport(now.epoch, other_probes=against_other_probes(maps, maps, labels))
         if boxes is not None and self._probes.annotated:
-            report = replace(report, following=object_following(maps, boxes[0], labels, readable=boxes[1]))
+            cover, readable = map(on_few_cells, boxes)
+            report = replace(report, following=object_following(maps, cover, labels, readable=readable))
         previous, initial = self._memory.previous, self._memory.initial
         if previous is not None and previous.comparable(maps, now.kind):
             drift, by_class = self._drift(maps, previous.maps)
@@ -125,7 +129,7 @@ class Steadiness:
         def under(change: Change) -> Tensor:
             # It reads slices only, as of any ``Pictures``.
             (found,) = recipe.maps(lens, Perturbed(self._probes.images, change), [self._probes.labels])
-            return found.maps
+            return on_few_cells(found.maps)
 
         return replace(
             report,
@@ -161,4 +165,4 @@ class Steadiness:
 
 
 def _remembered(found: Heatmaps, epoch: int) -> Remembered:
-    return Remembered(compact(found.maps), f"{found.method} at {found.layer}", epoch)
+    return Remembered(compact(on_few_cells(found.maps)), f"{found.method} at {found.layer}", epoch)

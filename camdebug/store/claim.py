@@ -99,10 +99,9 @@ def _found_in(folder: Path, manifest: Manifest) -> bool | str:
         return False
     with suppress(OSError, RecordError):
         found = read_manifest(folder / MANIFEST)
-        if found.run_id != manifest.run_id:
-            return "holds the record of another run"
-        if not found.is_of_the_run(manifest):
-            return "holds the record of this run on other probes"
+        other = found.differs_in(manifest)
+        if other is not None:
+            return f"holds the record of {other}"
         if all(disk.is_folder(folder / name) for name in (EPOCHS, STARTS, ENDS, SUPERSEDED) if name in names):
             return True
     return "holds other files"

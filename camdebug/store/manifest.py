@@ -108,9 +108,18 @@ class Manifest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "command", without_secrets(self.command))
 
-    def is_of_the_run(self, other: Manifest) -> bool:
-        """Both describe one run on one probe set, so that one may go on in the record of the other."""
-        return (self.run_id, self.probe_fingerprint) == (other.run_id, other.probe_fingerprint)
+    def differs_in(self, other: Manifest) -> str | None:
+        """Whose record this is that the other may not go on in, such as ``"another run"``; ``None`` when it may.
+
+        A record is of one run, on one probe set, by one method at the same layers: other looks could not be compared.
+        """
+        if self.run_id != other.run_id:
+            return "another run"
+        if self.probe_fingerprint != other.probe_fingerprint:
+            return "this run on other probes"
+        if self.method != other.method:
+            return "this run by another method"
+        return None if self.layer == other.layer else "this run at another layer"
 
 
 def new_run_id() -> str:

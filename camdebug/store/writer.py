@@ -51,7 +51,7 @@ class RecordWriter:
 
     @classmethod
     def open(cls, folder: str | Path, manifest: Manifest, *, last_epoch: int = -1) -> RecordWriter:
-        """Begin a record, or go on in that of the same ``run_id`` and probe set.
+        """Begin a record, or go on in that of the same ``run_id``, probe set, method and layer.
 
         A folder that holds anything else is left alone, and the next free one of ``folder-1``, ``folder-2``, ... is
         taken. So it is when another process writes the record of the same run.

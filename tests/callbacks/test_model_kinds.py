@@ -6,13 +6,26 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from small_training import CLASSES, Case, Module, differences, lost_epochs, monitor, ours, probes, run, train_loader
+from small_training import (
+    CLASSES,
+    Case,
+    Module,
+    differences,
+    from_checkpoint,
+    lost_epochs,
+    monitor,
+    ours,
+    probes,
+    run,
+    seed,
+    train_loader,
+)
 from small_training import trainer as quiet_trainer
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models.vision_transformer import VisionTransformer
 
-from camdebug import MapOptions
+from camdebug import MapOptions, load_record
 
 
 def watched(model, watch, **case):
@@ -338,6 +351,44 @@ def test_a_method_that_cannot_take_model_pictures_and_classes_is_refused_where_i
     with pytest.raises(TypeError, match=rf"^method: expected a function \(model, images, class_idx\) .* got {shown}$"):
         monitor(method=function)
     assert monitor(method=max)._observer.method == "max"  # what is built in may not tell what it takes
+
+
+# --- a run that goes on with another method
+
+
+@pytest.mark.parametrize(
+    ("second", "because"),
+    [
+        ({}, None),
+        ({"method": "fullgrad"}, "by another method"),
+        ({"target_layer": "net.conv1"}, "at another layer"),
+    ],
+)
+def test_looks_by_another_method_or_layer_do_not_go_on_in_the_record_of_the_first(tmp_path, second, because):
+    def fit(epochs, *, resumed, **options):
+        seed(1)
+        fitted = quiet_trainer(callbacks=[monitor(record=tmp_path / "record", **options)], max_epochs=epochs)
+        with ours() as said:
+            fitted.fit(Module(), train_loader(), **(from_checkpoint(tmp_path / "c.ckpt") if resumed else {}))
+        fitted.save_checkpoint(tmp_path / "c.ckpt")
+        return said
+
+    assert fit(2, resumed=False) == []
+    said = fit(3, resumed=True, **second)
+    if because is None:
+        assert said == []
+        assert load_record(tmp_path / "record").epochs == (0, 1, 2)
+        return
+    assert said == [
+        f"camdebug keeps the record of this run in {tmp_path / 'record-1'}, because {tmp_path / 'record'} holds the "
+        f"record of this run {because}. Nothing there was changed."
+    ]
+    first, other = (load_record(tmp_path / name) for name in ("record", "record-1"))
+    assert (first.epochs, other.epochs) == ((0, 1), (2,))
+    for record in (first, other):
+        for epoch in record.epochs:
+            maps = record.record(epoch).label_maps
+            assert (maps.method, maps.layer) == (record.manifest.method, record.manifest.layer)
 
 
 # --- processes that are spawned

@@ -53,6 +53,8 @@ THEIRS = {
     "another schema": "holds other files",
     "another run": "holds the record of another run",
     "another probe set": "holds the record of this run on other probes",
+    "another method": "holds the record of this run by another method",
+    "another layer": "holds the record of this run at another layer",
 }
 
 
@@ -63,6 +65,10 @@ def test_what_is_not_this_runs_is_left_alone_and_the_next_free_folder_is_taken(t
         run(folder, 0, run_id="theirs")
     elif theirs == "another probe set":
         run(folder, 0, probe_fingerprint="0" * 64)
+    elif theirs == "another method":
+        run(folder, 0, method="fullgrad")
+    elif theirs == "another layer":
+        run(folder, 0, layer="body.0")
     elif theirs == "another schema":
         run(folder, 0, schema=2)
     else:
@@ -73,7 +79,8 @@ def test_what_is_not_this_runs_is_left_alone_and_the_next_free_folder_is_taken(t
     first, second = run(folder, 0), run(folder, 0, 1, run_id="fourth", probe_fingerprint="1" * 64)
     assert [w.folder.name for w in (first, second)] == ["record-1", "record-2"]
     assert [w.moved_from for w in (first, second)] == [folder, folder]
-    because = "holds the record of another run" if theirs == "another probe set" else THEIRS[theirs]
+    of_this_run = theirs in ("another probe set", "another method", "another layer")
+    because = "holds the record of another run" if of_this_run else THEIRS[theirs]
     assert [w.moved_because for w in (first, second)] == [THEIRS[theirs], because]
     assert tree(folder) == before
     assert load_record(second.folder).epochs == (0, 1)
