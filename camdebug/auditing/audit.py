@@ -23,6 +23,7 @@ from camdebug.cam.target.search import LayerChoice
 from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.observe.checks import check_recipe
+from camdebug.observe.whereabouts import reason_for, where_evidence_is, where_maps_are
 from camdebug.probe.dataset import drawing_order, reader_of
 from camdebug.probe.probe_set import ProbeSet
 
@@ -147,11 +148,13 @@ def _report(found: Found, plan: Plan, package: str) -> AuditReport:
         "look": _look(found, plan),
         "method": plan.recipe.name,
         "layer": ", ".join(layer.name for layer in found.layers),
-        "layer_reason": found.layers[0].reason,
-        "grid": found.layers[0].grid,
+        "layer_reason": reason_for(plan.recipe, found.layers[0], found.grid),
+        "grid": found.grid,
         "versions": _versions(package),
     }
-    return AuditReport(**parts, text=report_words(AuditReport(**parts, text="")))
+    where = where_maps_are(plan.recipe, found.layers, found.grid, found.size)
+    evidence = where_evidence_is(plan.recipe, found.layers)
+    return AuditReport(**parts, text=report_words(AuditReport(**parts, text=""), where=where, evidence=evidence))
 
 
 def _worst(pictures: AuditedPictures, class_idx: int) -> tuple[Worst, ...]:

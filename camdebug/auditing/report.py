@@ -90,9 +90,10 @@ class AuditReport:
         worst: of each class the pictures with the largest D, at most a few.
         look: what swapped backgrounds showed; ``None`` when there was no look.
         method: CAM method.
-        layer: dotted name of the target layer.
-        layer_reason: why that one.
-        grid: height and width of the maps in cells.
+        layer: dotted name of the target layer, or of several; background evidence is that of HiResCAM at the first one,
+            whatever the method.
+        layer_reason: why that one; and, where the method does not read it or its maps have another grid, that.
+        grid: height and width of the maps in cells; not those of the layer where the method has a grid of its own.
         versions: of the packages that took part.
         text: the report in words.
     """

@@ -36,11 +36,17 @@ _ONE_LOOK = (
 )
 
 
-def report_words(report: AuditReport) -> str:
-    """The report as plain text; see the order in which it speaks at the top of this module."""
+def report_words(report: AuditReport, *, where: str, evidence: str | None) -> str:
+    """The report as plain text; see the order in which it speaks at the top of this module.
+
+    Args:
+        report: the numbers.
+        where: the maps are made, to be said after the method's name.
+        evidence: a clause that says where background evidence is measured, when the maps do not tell.
+    """
     paragraphs = [
         _head(report.look),
-        _table(report),
+        _table(report, where, evidence),
         _why(report.look),
         _worst(report),
         _left_out(report.left_out, report.size),
@@ -62,7 +68,7 @@ def _head(look: BackgroundLook | None) -> str:
     return "\n".join([f"camdebug audit: {look.verdict.reason}", " ".join([sure, *look.notes])])
 
 
-def _table(report: AuditReport) -> str:
+def _table(report: AuditReport, where: str, evidence: str | None) -> str:
     verdicts = report.look.classes if report.look is not None else (None,) * len(report.classes)
     rows = [
         _row(*entry)
@@ -75,8 +81,8 @@ def _table(report: AuditReport) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     measured = (
-        f"Heat of {len(report.pictures)} of {count_of(report.size, 'picture')}: {report.method} of the label on "
-        f"{report.layer} ({report.layer_reason})."
+        f"Heat of {len(report.pictures)} of {count_of(report.size, 'picture')}: {report.method} of the label {where}"
+        f"{f'; {evidence}' if evidence and tested else ''}."
     )
     return "\n".join([measured, *(f"  {line}" for line in lines), _CHANCE])
 

@@ -70,10 +70,12 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What every process has in the end; the same in all of them."""
+    """What every process has in the end; the same in all of them. ``grid`` and ``size`` are of maps and pictures."""
 
     rows: Rows
     layers: tuple[TargetLayer, ...]
+    grid: tuple[int, ...]
+    size: tuple[int, ...]
     class_names: tuple[str, ...]
     probes: ProbeSet | None
     record: EpochRecord | None
@@ -95,6 +97,7 @@ class Work:
         self._peers: Peers = ALONE
         self._rows = Rows()
         self._fragile: tuple[str, ...] = ()
+        self._grid: tuple[int, ...] | None = None
         self.found: Found | None = None
 
     @contextmanager
@@ -139,6 +142,7 @@ class Work:
             lens = Lens(self._plan.use.on(self._model, self._precision), self._layers, self._plan.batch_size)
             labels = torch.tensor([batch.labels[i] for i in known])
             (maps,) = self._plan.recipe.maps(lens, images[known], [labels])
+            self._grid = self._grid or maps.grid
             cover = coverage(own, size, maps.grid)
             readable = 1 - (coverage(every, size, maps.grid) - cover)
             # Calibration needs others of the class, so it would depend on who is in the batch: each is one of its own.
@@ -149,13 +153,15 @@ class Work:
         """Join the rows of all processes and look once. Every process has the same in the end."""
         with self._borrowed(copied=self._fragile):
             rows = Rows.joined(self._peers.exchange(self._rows))
+            grids = [grid for grid in self._peers.exchange(self._grid) if grid is not None]
             for index in set(range(len(self._plan.pictures))).difference(rows.unpacked()[0], rows.left_out):
                 rows.left_out[index] = NOT_REACHED
             if not rows.numbers:
                 raise ValueError("dataset: no picture was measured: " + "; ".join(sorted(set(rows.left_out.values()))))
             probes = self._probes(rows) if self._plan.per_class else None
             record, notes = self._look(probes) if probes is not None else (None, ())
-        self.found = Found(rows, self._layers, self._names, probes, record, notes)
+        size = tuple(self._first.shape[1:])
+        self.found = Found(rows, self._layers, grids[0], size, self._names, probes, record, notes)
 
     def _look(self, probes: ProbeSet) -> tuple[EpochRecord, tuple[str, ...]]:
         plan = self._plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,7 @@ from camdebug.cam.model.subject import ForwardFn, model_use
 from camdebug.cam.options import PLAIN, MapOptions
 from camdebug.cam.target.search import LayerChoice
 from camdebug.observe import Observer
+from camdebug.observe.whereabouts import reason_for
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.verdict.alerts import Alert
 
@@ -205,7 +207,9 @@ class CAMMonitor(DryRun, MonitorLooks, MonitorState, *facts.callback_bases()):  
             self._messages.warn_once(opening.GIVES_PROBABILITIES)
         with self._messages.harmless("starting"):
             weights = facts.weights_seen(trainer, self)
-            self._reporter.open(trainer.loggers, method=self._observer.method, layer=layer, weights=weights)
+            reason = reason_for(self._observer.recipe, layer, self._observer.grid or layer.grid)
+            told_layer = replace(layer, reason=reason)
+            self._reporter.open(trainer.loggers, method=self._observer.method, layer=told_layer, weights=weights)
             self._opening = opening.opening_words(
                 self._observer,
                 layer,

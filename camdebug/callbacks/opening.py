@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from camdebug.cam.target.layers import TargetLayer
 from camdebug.observe import Observer
+from camdebug.observe.whereabouts import where_evidence_is, where_maps_are
 
 GIVES_PROBABILITIES = (
     "camdebug takes the model's scores for logits, but they look like probabilities (0 or more, rows sum to 1). "
@@ -30,9 +31,10 @@ def opening_words(observer: Observer, layer: TargetLayer, *, name: str, weights:
         if testable
         else "no background can be tested (that takes boxes of 2 to 70 % of the picture and 20 probes in a class)"
     )
-    layers = ", ".join(each.name for each in observer.layers)
+    grid, recipe, layers = observer.grid or layer.grid, observer.recipe, observer.layers
+    evidence = where_evidence_is(recipe, layers) if testable else None
     return (
-        f"{name}: {len(probes)} probes of {len(probes.class_names)} classes, {observer.method} on {layers} "
-        f"({layer.reason}), {weights} weights, every {every} epoch(s); {judged}; {drawn} probes are drawn. "
-        f"Probe set {probes.fingerprint[:12]}."
+        f"{name}: {len(probes)} probes of {len(probes.class_names)} classes, {observer.method} "
+        f"{where_maps_are(recipe, layers, grid, probes.image_size)}, {weights} weights, every {every} epoch(s); "
+        f"{f'{evidence}; ' if evidence else ''}{judged}; {drawn} probes are drawn. Probe set {probes.fingerprint[:12]}."
     )

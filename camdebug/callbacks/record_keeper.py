@@ -8,6 +8,7 @@ from camdebug.callbacks import trainer_facts as facts
 from camdebug.callbacks.messages import Messenger
 from camdebug.cam.target.layers import TargetLayer
 from camdebug.observe import Observer
+from camdebug.observe.whereabouts import reason_for
 from camdebug.records import EpochRecord
 from camdebug.sinks import unique_slugs
 from camdebug.store import Manifest, RecordWriter, new_run_id
@@ -110,7 +111,7 @@ def manifest_of(
         run_id=run_id,
         method=observer.method,
         layer=", ".join(each.name for each in observer.layers),
-        layer_reason=layer.reason,
+        layer_reason=reason_for(observer.recipe, layer, observer.grid or layer.grid),
         weights=weights,
         probe_fingerprint=probes.fingerprint,
         probes=len(probes),

@@ -61,8 +61,9 @@ class Manifest:
     Attributes:
         run_id: the same after the run was resumed.
         method: name of the CAM method.
-        layer: dotted name of the target layer.
-        layer_reason: why that layer.
+        layer: dotted name of the target layer, or of several; background evidence is that of HiResCAM at the first one,
+            whatever the method.
+        layer_reason: why that layer; and, where the method does not read it or its maps have another grid, that.
         weights: which weights looks see, such as ``"current"`` or ``"averaged"``.
         probe_fingerprint: of the probe set.
         probes: number of probes.

@@ -89,6 +89,35 @@ def test_the_file_holds_what_was_found(looked, tmp_path):
     assert sorted(p.name for p in (tmp_path / "new folder").iterdir()) == ["audit.json", "audit.pictures.jsonl"]
 
 
+def own_maps(model, images, class_idx):
+    return images.abs().mean(1)[:, ::2]
+
+
+@pytest.mark.parametrize(
+    ("method", "where", "grid"),
+    [
+        ("hirescam", "hirescam of the label on norm2 (last spatial stage, ", (8, 8)),
+        ("fullgrad", "fullgrad of the label at the picture's size (16x16).", (16, 16)),
+        (own_maps, "own_maps of the label with maps of 8x16 cells.", (8, 16)),
+    ],
+)
+def test_a_method_with_a_grid_of_its_own_is_not_said_to_read_the_layer(method, where, grid):
+    report = quick(method=method)
+    assert report.grid == grid
+    assert report.to_dict()["grid"] == list(grid)
+    assert f"pictures: {where}" in str(report)
+    own = f"; not read by {report.method}, whose maps have {grid[0]}x{grid[1]} cells"
+    assert report.layer_reason.endswith(own) == (method != "hirescam")
+
+
+def test_where_background_evidence_is_measured_is_said_when_the_maps_do_not_tell(looked):
+    clause = "background evidence is HiResCAM's at norm2"
+    assert clause not in str(looked)
+    assert clause not in str(quick(method="fullgrad"))  # without a look none is measured
+    report = quick(method="gradcam", dataset=Annotated(count=120), per_class=21)
+    assert f"); {clause}.\n" in str(report)
+
+
 def test_rows_of_pictures_stand_beside_it(heat, tmp_path):
     heat.save(tmp_path / "audit.json", pictures=True)
     rows = [json.loads(line) for line in (tmp_path / "audit.pictures.jsonl").read_text().splitlines()]

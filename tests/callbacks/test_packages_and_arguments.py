@@ -1,5 +1,7 @@
 """Both Lightning packages take the monitor; wrong arguments are refused by name."""
 
+import re
+
 import lightning.pytorch
 import pytest
 import pytorch_lightning
@@ -7,6 +9,7 @@ import torch
 from small_training import Memory as MemoryOfPytorchLightning
 from small_training import (
     Mixin,
+    Module,
     Spy,
     differences,
     everything_of,
@@ -19,7 +22,7 @@ from small_training import (
     val_loader,
 )
 
-from camdebug import CAMMonitor
+from camdebug import CAMMonitor, load_record
 from camdebug.callbacks import trainer_facts
 
 PACKAGES = [pytorch_lightning, lightning.pytorch]
@@ -122,6 +125,54 @@ def test_the_choices_are_printed_once(capsys):
     assert "current weights, every 1 epoch(s); 4 of 4 classes can be judged" in out
     assert "With 20 pairs of backgrounds a class, a fall in probability of 0." in out
     assert "is confirmed at four looks of five" in out
+
+
+def own_maps(model, images, class_idx):
+    return images.abs().mean(1)[:, ::2]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, r"hirescam on net\.norm2 \([^()]*\), current weights, every 1 epoch\(s\); 4 of 4 classes"),
+        (
+            {"method": "fullgrad"},
+            r"fullgrad at the picture's size \(16x16\), current weights, every 1 epoch\(s\); background evidence is "
+            r"HiResCAM's at net\.norm2 \(last spatial stage, [^()]*\); 4 of 4 classes",
+        ),
+        (
+            {"method": own_maps, "contrast": False},
+            r"own_maps with maps of 8x16 cells, current weights, .*\); no ba",
+        ),
+        (
+            {"method": "gradcam"},
+            r"gradcam on net\.norm2 \(last spatial stage, [^()]*\), current weights, every 1 epoch\(s\); background "
+            r"evidence is HiResCAM's at net\.norm2; 4 of 4 classes",
+        ),
+        (
+            {"method": "guided-gradcam"},
+            r"guided-gradcam on net\.norm2 \([^()]*\) with maps of 16x16 cells, current weights, .*; background evid",
+        ),
+        (
+            {"target_layer": ["net.conv2", "net.conv1"]},
+            r"hirescam on net\.conv2, net\.conv1 \(as asked for\) with maps of 16x16 cells, .*; background evidence is "
+            r"HiResCAM's at net\.conv2; 4 of 4",
+        ),
+    ],
+)
+def test_it_is_said_where_maps_are_made_and_where_background_evidence_is_measured(capsys, tmp_path, options, said):
+    fitted = trainer(callbacks=[monitor(verbose=True, record=tmp_path / "record", **options)], max_epochs=1)
+    with ours() as warned:
+        fitted.fit(Module(), train_loader())
+    assert warned == []
+    assert re.search(rf"^camdebug: 80 probes of 4 classes, {said}", capsys.readouterr().out)
+    record = load_record(tmp_path / "record")
+    maps, reason = record.record(0).label_maps, record.manifest.layer_reason
+    cells = "x".join(map(str, maps.grid))
+    if options.get("method") in ("fullgrad", own_maps):
+        assert reason.endswith(f"; not read by {maps.method}, whose maps have {cells} cells")
+    else:
+        assert reason.endswith(f"; maps of {cells} cells") == (maps.grid != (8, 8))
 
 
 def test_too_few_probes_to_judge_are_said_at_the_start(capsys):
