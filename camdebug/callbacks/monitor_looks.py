@@ -100,4 +100,6 @@ class MonitorLooks:
 
 
 def _blames(error: Exception, argument: str) -> bool:
-    return isinstance(error, (TypeError, ValueError)) and told(error).partition(": ")[2].startswith(argument)
+    """Also for what a function of the user's has raised, which is told as a ``RuntimeError``."""
+    named = isinstance(error, (TypeError, ValueError, RuntimeError))
+    return named and told(error).partition(": ")[2].startswith(argument)

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torchvision.models.vision_transformer import VisionTransformer
 
 from camdebug import MapOptions, compute_cams, load_record
+from camdebug.cam.explain import Recipe
 from camdebug.records import Validity
 
 
@@ -292,7 +293,7 @@ def _fails(output, class_idx):
 
 def test_a_score_fn_that_cannot_read_the_output_ends_the_fit_before_its_first_step():
     model = Module()
-    with ours(), pytest.raises(ValueError, match="score_fn: not today"):
+    with ours(), pytest.raises((ValueError, RuntimeError), match=r"score_fn: .*not today"):
         quiet_trainer(callbacks=[monitor(score_fn=_fails)]).fit(model, train_loader())
     assert model.trainer.global_step == 0
 
@@ -333,9 +334,24 @@ def breaks(model, images, class_idx):
     raise RuntimeError("out of luck")
 
 
-def test_a_method_that_breaks_switches_the_monitor_off_and_the_training_ends_with_the_same_bits():
-    watching = monitor(method=breaks)
-    plain, seen = run(Case()), run(Case(), watching)
+def test_a_method_that_raises_ends_the_fit_before_its_first_step():
+    model = Module()
+    with ours() as said, pytest.raises(RuntimeError, match=r"method: breaks .*out of luck"):
+        quiet_trainer(callbacks=[monitor(method=breaks)]).fit(model, train_loader())
+    assert (model.trainer.global_step, said) == (0, [])
+
+
+def test_a_map_that_fails_for_another_reason_switches_the_monitor_off_and_the_training_has_the_same_bits(monkeypatch):
+    maps = Recipe.maps
+
+    def unlucky(self, lens, images, class_idx):
+        maps(self, lens, images, class_idx)
+        raise RuntimeError("out of luck")
+
+    watching = monitor(method="layercam")
+    plain = run(Case())
+    monkeypatch.setattr(Recipe, "maps", unlucky)
+    seen = run(Case(), watching)
     assert differences(plain.state, seen.state) == []
     assert seen.said == [
         "camdebug is off in this run: it cannot explain this model (RuntimeError: out of luck). Training goes on "
@@ -360,7 +376,7 @@ def test_the_methods_map_is_tried_on_one_picture_before_the_first_step():
 @pytest.mark.parametrize(
     ("function", "shown"),
     [
-        (lambda model, images: images, r"custom\(model, images\)"),
+        (lambda model, images: images, r"custom.*\(model, images\)"),
         (_fails, r"_fails\(output, class_idx\)"),
     ],
 )
@@ -449,7 +465,8 @@ def test_in_a_copy_such_a_function_stays_and_looks(name):
 
 def test_functions_from_the_top_of_a_module_are_pickled():
     watching = monitor(method="gradcam:GradCAM", forward_fn=plain_forward, score_fn=plain_score)
-    use = pickle.loads(pickle.dumps(watching))._observer.use
-    assert (use.forward_fn, use.outputs.score_fn) == (plain_forward, plain_score)
+    found = pickle.loads(pickle.dumps(watching))._observer
+    assert (found.lost, found.use, found.method) == (None, watching._observer.use, "gradcam:GradCAM")
+    assert (found.use.forward_fn, found.use.outputs.num_classes) == (plain_forward, CLASSES)
     spawned = pickle.loads(pickle.dumps(monitor(method=gives_pictures)))._observer
     assert (spawned.lost, spawned.recipe.method.function) == (None, gives_pictures)
