@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from camdebug.callbacks.schedule import Schedule
 from camdebug.callbacks.trainer_facts import logging_off
 from camdebug.observe import Observer
 
@@ -17,6 +18,7 @@ class DryRun:
     """Asks the doctor with a monitor's own settings."""
 
     _observer: Observer
+    _schedule: Schedule
 
     def doctor(self, model: nn.Module, batch: object = None, *, epochs: int | None = None) -> DoctorReport:
         """Say what looks at this model will do, cost and refuse, without a training. ``print`` the report.
@@ -43,7 +45,10 @@ class DryRun:
                 target_layer=observer.target_layer,
                 options=observer.recipe.options,
                 use=observer.use,
+                contrast=observer.contrast,
                 chunk_size=observer.asked_chunk_size,
                 epochs=epochs,
+                every_n_epochs=self._schedule.every_n_epochs,
                 alpha=observer.alpha,
+                seed=observer.seed,
             )
