@@ -23,8 +23,8 @@ def forward_failed(error: Exception, raw: str, size: tuple[int, ...]) -> tuple[s
 
 
 def _advice(why: str) -> str:
-    if "required positional argument" in why:
-        return "If its forward takes more than pictures, pass use=ModelUse(forward_fn=...)."
+    if "pass inputs=" in why:
+        return ""  # the error says it
     if "not attached to a `Trainer`" in why:
         return "Before a fit there is no self.trainer, so its forward must do without one."
     return "Check the size and channels that it takes."

@@ -9,6 +9,7 @@ from torch import Tensor
 from camdebug.cam.explain import Recipe
 from camdebug.cam.methods.foreign import CamFn, Foreign, name_of
 from camdebug.cam.methods.registry import MethodChoice, check_methods, check_options
+from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.options import MapOptions
 
 
@@ -41,6 +42,20 @@ def _check_signature(function: CamFn) -> None:
         raise TypeError(
             f"method: expected a function (model, images, class_idx) -> (N, h, w), got {name_of(function)}{signature}"
         ) from error
+
+
+def check_use(use: ModelUse) -> ModelUse:
+    """How a model is used, the same for all pictures: composites are made of several.
+
+    Raises:
+        ValueError: when ``score_fn`` is about single pictures.
+    """
+    if getattr(use.outputs, "of_pictures", None) is not None:
+        raise ValueError(
+            "score_fn: a region or a box for each picture is for compute_cams; looks also read other pictures, so give "
+            "one for all"
+        )
+    return use
 
 
 def check_class_count(classes: int, scores: int) -> None:

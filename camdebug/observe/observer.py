@@ -24,7 +24,7 @@ from camdebug.measures.localisation import localisation_scores
 from camdebug.measures.split import right_against_wrong
 from camdebug.measures.summary import class_scores
 from camdebug.observe.backgrounds import Backgrounds, Findings
-from camdebug.observe.checks import are_probabilities, check_class_count, check_recipe
+from camdebug.observe.checks import are_probabilities, check_class_count, check_recipe, check_use
 from camdebug.observe.memory import ObserverMemory
 from camdebug.observe.places import find_places
 from camdebug.observe.prospects import Prospects
@@ -90,7 +90,7 @@ class Observer(Prospects, ObserverMemory):
         self.asked_method = method
         self.contrast = contrast
         self.lost: str | None = None
-        self.use = use
+        self.use = check_use(use)
         self.probes = probes
         self.layers: tuple[TargetLayer, ...] = ()
         self._names = [shown_name(name) for name in probes.class_names]

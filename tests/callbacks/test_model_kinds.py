@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.vision_transformer import VisionTransformer
 
-from camdebug import MapOptions, compute_cams, load_record
+from camdebug import MapOptions, RegionScore, compute_cams, load_record
 from camdebug.cam.explain import Recipe
 from camdebug.records import Validity
 
@@ -470,3 +470,10 @@ def test_functions_from_the_top_of_a_module_are_pickled():
     assert (found.use.forward_fn, found.use.outputs.num_classes) == (plain_forward, CLASSES)
     spawned = pickle.loads(pickle.dumps(monitor(method=gives_pictures)))._observer
     assert (spawned.lost, spawned.recipe.method.function) == (None, gives_pictures)
+
+
+def test_a_region_for_each_picture_is_refused_since_looks_read_other_pictures_too():
+    regions = torch.ones(80, 16, 16)
+    with pytest.raises(ValueError, match="score_fn: a region or a box for each picture is for compute_cams"):
+        monitor(score_fn=RegionScore(regions))
+    assert monitor(score_fn=RegionScore(regions[0])).probes

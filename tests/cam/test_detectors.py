@@ -189,9 +189,7 @@ def test_boxes_may_differ_where_all_pictures_go_in_one_forward_or_come_with_the_
     assert MatchedBoxScore(boxes)(output, classes).tolist() == [0.25, 0.5]
     reader = OutputReader(score_fn=lambda o, k: matched_box_score(o["predictions"], k, o["wanted"]), num_classes=2)
     assert reader({"predictions": output, "wanted": boxes}).table.tolist() == [[0.0, 0.25], [0.0, 0.5]]
-    words = (
-        r"boxes: expected one for all pictures, or one for each of the 1 pictures of this forward, got 2; see matched"
-    )
+    words = r"boxes: expected one for all pictures, or one for each of the 1 pictures of this forward, got 2"
     with pytest.raises(ValueError, match=words):
         MatchedBoxScore(boxes)(output[:1], classes[:1])
 

@@ -21,6 +21,9 @@ from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.target.layout import Layout, tensor_in
 from camdebug.cam.target.search import find_target_layers
 
+# Untrained: where the layer is matters, not what speaks for a class.
+pytestmark = pytest.mark.filterwarnings("ignore:camdebug. every map of")
+
 SMALL_VIT = {"image_size": 64, "patch_size": 16, "num_layers": 3, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64}
 
 

@@ -13,6 +13,9 @@ from camdebug.cam.model.subject import ModelUse
 from camdebug.cam.target.layers import TargetLayerError
 from camdebug.cam.target.search import find_target_layer, find_target_layers, remembered_target_layers
 
+# Untrained: where the layer is matters, not what speaks for a class.
+pytestmark = pytest.mark.filterwarnings("ignore:camdebug. every map of")
+
 
 def network(name):
     extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}

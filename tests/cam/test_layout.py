@@ -151,9 +151,11 @@ def test_a_block_of_convolutions_with_square_cells_is_not_measured_and_costs_no_
 
 
 def test_a_grid_of_one_row_is_taken_when_it_is_asked_for_and_a_pooled_one_is_not():
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, (1, 7), padding=(0, 3)), nn.Conv2d(4, 8, (16, 1)), nn.AdaptiveAvgPool2d((1, 4)), nn.Flatten()
-    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first, second = nn.Conv2d(1, 4, (1, 7), padding=(0, 3)), nn.Conv2d(4, 8, (16, 1))
+    model = nn.Sequential(first, second, nn.AdaptiveAvgPool2d((1, 4)), nn.Flatten())
+    nn.init.ones_(second.bias)
     images = pictures(2, (16, 64), channels=1)
     assert compute_cams(model, images, 0).grid == (16, 64)
     heat = compute_cams(model, images, 0, target_layer="1")

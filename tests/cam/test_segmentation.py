@@ -96,9 +96,7 @@ def test_the_score_of_a_region_is_the_mean_in_it(mask):
 def test_regions_may_differ_where_all_pictures_go_in_one_forward():
     region = RegionScore(torch.stack([LEFT, ~LEFT]))
     assert region(torch.cat([MAPS, MAPS]), torch.tensor([1, 1])).tolist() == [1.5, 3.0]
-    words = (
-        r"mask: expected one for all pictures, or one for each of the 3 pictures of this forward, got 2"
-    )
+    words = r"mask: expected one for all pictures, or one for each of the 3 pictures of this forward, got 2"
     with pytest.raises(ValueError, match=words):
         region(torch.cat([MAPS] * 3), torch.tensor([1, 1, 1]))
 

@@ -13,6 +13,9 @@ from camdebug.cam.target.layers import TargetLayerError
 from camdebug.cam.target.search import find_target_layer
 from camdebug.cam.target.tokens import TokenGrid, measure
 
+# Untrained: where the layer is matters, not what speaks for a class.
+pytestmark = pytest.mark.filterwarnings("ignore:camdebug. every map of")
+
 SIGNED = MapOptions(sign="signed")
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 

@@ -62,7 +62,10 @@ def test_a_forward_that_takes_more_than_pictures_is_told_how_it_is_run():
 
     (problem,) = problems(Answering())
     assert "missing 1 required positional argument: 'question'" in problem
-    assert problem.endswith(". If its forward takes more than pictures, pass use=ModelUse(forward_fn=...).")
+    assert problem.startswith(
+        "the model's forward fails on a picture of (3, 16, 16): its forward takes more than pictures"
+    )
+    assert problem.rstrip().endswith("pass inputs=[...] or forward_fn=.")
 
 
 def test_a_forward_that_asks_for_its_trainer_is_told_that_there_is_none_yet():
@@ -93,10 +96,13 @@ def test_a_forward_that_logs_is_examined_without_logging(recwarn):
 
 
 def test_an_error_of_the_method_is_told_once_and_as_of_its_maps():
-    (problem,) = problems(Net(), method=lambda model, pictures, classes: 1 / 0)
+    def nowhere(model, pictures, classes):
+        return 1 / 0
+
+    (problem,) = problems(Net(), method=nowhere)
     assert problem == (
-        "maps of custom cannot be made: ZeroDivisionError: division by zero. Looks will fail in the same way; choose "
-        "another method or target_layer."
+        "maps of nowhere cannot be made: RuntimeError: method: nowhere raised ZeroDivisionError: division by zero. Looks "
+        "will fail in the same way; choose another method or target_layer."
     )
 
 

@@ -96,13 +96,15 @@ class Subject:
         """
         with self.precision.context():
             inputs = [self._entering(tensor[rows].clone(), pictures) for tensor in self.inputs]
-            outputs = self.outputs.of_rows(rows) if isinstance(self.outputs, OutputReader) else self.outputs
-            return outputs(self._run(pictures, inputs))
+            return self.reader_of(rows)(self._run(pictures, inputs))
+
+    def reader_of(self, rows: Rows) -> Outputs:
+        """What reads the output for some of the pictures of the set."""
+        return self.outputs.of_rows(rows) if isinstance(self.outputs, OutputReader) else self.outputs
 
     def of_rows(self, rows: Tensor) -> Subject:
         """The same model for a set that is made of these pictures, ``(n,)`` int64 with repetitions."""
-        outputs = self.outputs.of_rows(rows) if isinstance(self.outputs, OutputReader) else self.outputs
-        return replace(self, outputs=outputs, inputs=tuple(tensor[rows] for tensor in self.inputs))
+        return replace(self, outputs=self.reader_of(rows), inputs=tuple(tensor[rows] for tensor in self.inputs))
 
     def _run(self, pictures: Tensor, inputs: list[Tensor]) -> Any:  # noqa: ANN401
         if self.forward_fn is not None:

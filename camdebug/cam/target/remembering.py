@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
+from camdebug.cam.model.calling import Called
 from camdebug.cam.model.reading import OutputReader
 from camdebug.cam.model.subject import Subject
 from camdebug.cam.target.layers import TargetLayer
@@ -61,7 +62,8 @@ class Question:
         return self._of_function(reader)
 
     def _of_function(self, function: object) -> Hashable:
-        """A method is made anew each time it is looked up; what it is made of stays."""
+        """A method is made anew each time it is looked up, and what tells errors too; what they are made of stays."""
+        function = function.function if isinstance(function, Called) else function
         parts = (function.__self__, function.__func__) if isinstance(function, MethodType) else (function,)
         return tuple(None if part is None else self._held(part) for part in parts)
 
