@@ -101,8 +101,8 @@ def test_an_error_of_the_method_is_told_once_and_as_of_its_maps():
 
     (problem,) = problems(Net(), method=nowhere)
     assert problem == (
-        "maps of nowhere cannot be made: RuntimeError: method: nowhere raised ZeroDivisionError: division by zero. Looks "
-        "will fail in the same way; choose another method or target_layer."
+        "maps of nowhere cannot be made: RuntimeError: method: nowhere raised ZeroDivisionError: division by zero. "
+        "Looks will fail in the same way; choose another method or target_layer."
     )
 
 
