@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from camdebug.auditing.batches import Batch, Pictures, usable
 from camdebug.auditing.rows import Rows
 from camdebug.callbacks.opening import GIVES_PROBABILITIES
-from camdebug.callbacks.trainer_facts import logging_off
 from camdebug.cam.explain import Recipe
 from camdebug.cam.lending.borrow import borrowed
+from camdebug.cam.lending.logging_off import logging_off
 from camdebug.cam.lens import Lens
 from camdebug.cam.methods.registry import MethodChoice
 from camdebug.cam.model.precision import Precision

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from camdebug.callbacks.schedule import Schedule
-from camdebug.callbacks.trainer_facts import logging_off
 from camdebug.observe import Observer
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from camdebug.doctor import DoctorReport
 
 
@@ -34,21 +33,18 @@ class DryRun:
         """
         from camdebug.doctor import examine
 
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
         observer = self._observer
-        with logging_off(model):
-            return examine(
-                model,
-                observer.probes if batch is None else batch,
-                method=observer.asked_method,
-                target_layer=observer.target_layer,
-                options=observer.recipe.options,
-                use=observer.use,
-                contrast=observer.contrast,
-                chunk_size=observer.asked_chunk_size,
-                epochs=epochs,
-                every_n_epochs=self._schedule.every_n_epochs,
-                alpha=observer.alpha,
-                seed=observer.seed,
-            )
+        return examine(
+            model,
+            observer.probes if batch is None else batch,
+            method=observer.asked_method,
+            target_layer=observer.target_layer,
+            options=observer.recipe.options,
+            use=observer.use,
+            contrast=observer.contrast,
+            chunk_size=observer.asked_chunk_size,
+            epochs=epochs,
+            every_n_epochs=self._schedule.every_n_epochs,
+            alpha=observer.alpha,
+            seed=observer.seed,
+        )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from camdebug.callbacks.whole_weights import is_part, why_not_whole
+from camdebug.cam.lending.logging_off import logging_off as logging_off
 
 Trainer = Any
 LightningModule = Any
@@ -45,24 +45,6 @@ class TrainerPrecision:
         """Autocast or default dtype, as the Trainer wraps its own forwards."""
         context: AbstractContextManager[Any] = self._plugin.forward_context()
         return context
-
-
-@contextmanager
-def logging_off(pl_module: LightningModule) -> Iterator[None]:
-    """A ``self.log`` inside the model's forward must not book our probes as the user's data."""
-    attributes: dict[str, Any] = pl_module.__dict__
-    kept: dict[str, Any] = {name: attributes[name] for name in ("log", "log_dict") if name in attributes}
-    attributes.update(log=_ignore, log_dict=_ignore)
-    try:
-        yield
-    finally:
-        for name in ("log", "log_dict"):
-            attributes.pop(name, None)
-        attributes.update(kept)
-
-
-def _ignore(*_args: object, **_kwargs: object) -> None:
-    return None
 
 
 def _class_names(thing: object) -> set[str]:

@@ -33,7 +33,7 @@ from camdebug.doctor.facts import (
     OutputFacts,
     ProbeFacts,
 )
-from camdebug.doctor.failing import forward_failed, logging_off
+from camdebug.doctor.failing import forward_failed, no_logging
 from camdebug.doctor.findings import Findings
 from camdebug.doctor.following import check_following
 from camdebug.doctor.forwards import check_forwards
@@ -163,7 +163,7 @@ class _Examination:
         """Examine all of it."""
         self._check_pictures()
         with self.findings.attempt("looks cannot borrow the model", "Without that there are no looks."):
-            with logging_off(self.model), borrowed(self.model, copied=None, on_left_out=self._note_left_out) as changed:
+            with no_logging(self.model), borrowed(self.model, copied=None, on_left_out=self._note_left_out) as changed:
                 self._examine_model()
             if changed:
                 self.findings.note(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from torch import nn
+
+from camdebug.cam.lending.logging_off import logging_off
 
 
 def forward_failed(error: Exception, raw: str, size: tuple[int, ...]) -> tuple[str, str]:
@@ -31,26 +32,10 @@ def _advice(why: str) -> str:
 
 
 @contextmanager
-def logging_off(model: nn.Module) -> Iterator[None]:
+def no_logging(model: nn.Module) -> Iterator[None]:
     """No ``self.log`` in the forward of a ``LightningModule``, which has no Trainer yet to log to."""
     with ExitStack() as muted:
         for module in model.modules():
             if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
-                muted.enter_context(_muted(module.__dict__))
+                muted.enter_context(logging_off(module))
         yield
-
-
-@contextmanager
-def _muted(attributes: dict[str, Any]) -> Iterator[None]:
-    kept: dict[str, Any] = {name: attributes[name] for name in ("log", "log_dict") if name in attributes}
-    attributes.update(log=_ignore, log_dict=_ignore)
-    try:
-        yield
-    finally:
-        for name in ("log", "log_dict"):
-            attributes.pop(name, None)
-        attributes.update(kept)
-
-
-def _ignore(*_args: object, **_kwargs: object) -> None:
-    return None
