@@ -16,3 +16,9 @@ settings.load_profile("camdebug")
 def _one_thread():
     """Small nets: more threads would only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_weights():
+    """Untrained nets do not depend on which tests ran before."""
+    torch.manual_seed(0)

@@ -124,6 +124,9 @@ class Left:
 def test_what_belongs_to_the_left_stays_there():
     """Mirrored copies would put the right half's evidence into the map."""
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(0.5)
     images = pictures(2)
     found = compute_cams(net, images, 1, score_fn=Left(), options=MapOptions(aug_smooth=True, sign="absolute"))
     assert found.maps[:, :, :8].sum() > 0.01
@@ -341,8 +344,9 @@ LEFT = torch.zeros(16, 16, dtype=torch.bool).index_fill_(1, torch.arange(8), Tru
 @pytest.mark.parametrize("method", ["hirescam", "smooth-gradcam++", "ablationcam", "fullgrad"])
 @pytest.mark.parametrize("chunk_size", [1, 2, 32])
 def test_each_picture_has_its_own_region_whatever_the_chunks_and_the_search_for_the_layer(method, chunk_size):
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
     images = pictures(3)
     regions = torch.stack([LEFT, ~LEFT, LEFT])
     options = {"method": method, "chunk_size": chunk_size, "options": MapOptions(sign="absolute")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -149,9 +149,14 @@ def is_any_reached(subject: Subject, layers: Sequence[TargetLayer], picture: Ten
 
 
 def _no_path(layer: TargetLayer, score: Tensor) -> NoGradientError:
-    reentrant = any("CheckpointFunction" in node.name() for node in behind(score) if node is not None)
-    why = f"; {REENTRANT}" if reentrant else ""
+    why = why_no_gradient(behind(score))
     return NoGradientError(f"target_layer: no gradient path leads from {layer.name!r} to the scores{why}")
+
+
+def why_no_gradient(nodes: Iterable[Any]) -> str:
+    """What stands between layers and scores on this graph, as the end of a sentence; nothing where it is not known."""
+    reentrant = any("CheckpointFunction" in node.name() for node in nodes if node is not None)
+    return f"; {REENTRANT}" if reentrant else ""
 
 
 def check_gradient(subject: Subject, layer: TargetLayer, picture: Tensor) -> None:

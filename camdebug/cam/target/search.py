@@ -33,6 +33,7 @@ from camdebug.cam.target.paths import (
     is_read_through,
     paths,
     plain_score,
+    why_no_gradient,
 )
 from camdebug.cam.target.remembering import Question, recalled, remember
 from camdebug.cam.target.tracing import Output, traced
@@ -199,6 +200,7 @@ class _Search:
         if spatial:
             return NoGradientError(
                 "target_layer: no layer with a spatial output has a gradient path to the scores; pass another"
+                f"{why_no_gradient(graph.nodes)}"
             )
         return self._nothing_seen(graph.outputs)
 
