@@ -164,7 +164,7 @@ def compute_top_cams(
         TypeError, ValueError: when an argument or the model's output is not as described; the message names it.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.Flatten(), nn.Linear(8, 2, bias=False))
-    >>> first, second = compute_top_cams(net, torch.rand(5, 1, 2, 2), k=2)
+    >>> first, second = compute_top_cams(net, torch.rand(5, 1, 2, 2), k=2, options=MapOptions(sign="signed"))
     >>> bool((first.class_score >= second.class_score).all())
     True
     """

@@ -12,7 +12,7 @@ from identity_run import changed_bits, train, with_monitor, without
 from small_training import Net, monitor, probes
 from torch import nn
 
-from camdebug import compute_cams, rng
+from camdebug import MapOptions, compute_cams, rng
 from camdebug.callbacks import looker, rank_zero_buffers, trainer_facts
 from camdebug.cam import passes
 from camdebug.cam.lending import belongings, borrow, keepers
@@ -162,9 +162,11 @@ def test_without_taking_buffers_out_of_our_graph_the_training_fails(monkeypatch)
 def test_without_leaving_inference_mode_there_are_no_maps(monkeypatch):
     """Trainings never are in it, but audits are: ``predict`` runs there, and switching gradients on is not enough."""
     net, pictures = Net(), torch.rand(2, 3, 16, 16)
-    expected = compute_cams(net, pictures, 0).maps
+    signed = MapOptions(sign="signed")
+    expected = compute_cams(net, pictures, 0, options=signed).maps
+    assert expected.abs().max() > 1e-3
     with torch.inference_mode():
-        assert torch.equal(compute_cams(net, pictures, 0).maps, expected)
+        assert torch.equal(compute_cams(net, pictures, 0, options=signed).maps, expected)
         monkeypatch.setattr(borrow.torch, "inference_mode", lambda mode=True: nullcontext())
         with pytest.raises(TargetLayerError, match="no gradient path"):
             compute_cams(net, pictures, 0)
