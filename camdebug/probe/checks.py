@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -13,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from camdebug.records import Exclusion
+
 # What a crop makes of an object that it leaves out; other faults are mistakes of the annotation.
 NOT_IN_PICTURE = ("box of no area", "box outside the picture")
 
@@ -20,14 +21,6 @@ LEAST_PROBES = 20
 """Of a class; with fewer that can be used nothing is said about it."""
 
 _MOST_UNNAMED_CLASSES = 100_000
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """A picture that was left out, or a box that was dropped, with the reason."""
-
-    source_id: str
-    reason: str
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -156,6 +149,23 @@ def check_boxes(name: str, boxes: object, count: int) -> list[Tensor]:
     if len(boxes) != count:
         raise ValueError(f"{name}: expected boxes for each of the {count} images, got {len(boxes)}")
     return [_as_boxes(name, number, value) for number, value in enumerate(boxes)]
+
+
+def check_masks(name: str, masks: object, count: int, image_size: tuple[int, int]) -> Tensor | None:
+    """Return ``masks`` as ``(N, H, W)`` bool in memory of their own, or raise; ``None`` without."""
+    if masks is None:
+        return None
+    if isinstance(masks, np.ndarray):
+        masks = _from_numpy(masks)
+    elif isinstance(masks, Sequence) and masks and all(isinstance(mask, Tensor) for mask in masks):
+        masks = torch.stack([plain(mask) for mask in masks]) if len({mask.shape for mask in masks}) == 1 else masks
+    if not isinstance(masks, Tensor) or tuple(masks.shape) != (count, *image_size):
+        got = tuple(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
+        raise ValueError(f"{name}: expected ({count}, {image_size[0]}, {image_size[1]}), one a picture, got {got}")
+    values = plain(masks).cpu()
+    if values.dtype is not torch.bool and not bool(((values == 0) | (values == 1)).all()):
+        raise ValueError(f"{name}: expected bool, or 0 and 1 alone; compare a map of labels with the label first")
+    return values.to(torch.bool, copy=True)
 
 
 def _refuse_tv_boxes(name: str, boxes: object) -> None:

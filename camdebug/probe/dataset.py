@@ -13,7 +13,6 @@ from torch import Tensor
 
 from camdebug.probe.checks import (
     LEAST_PROBES,
-    Exclusion,
     check_names,
     check_not_normalised,
     check_order,
@@ -24,6 +23,7 @@ from camdebug.probe.checks import (
 from camdebug.probe.classes import plan_classes
 from camdebug.probe.reading import NoBoxes, Reader, Sample, Skip, Unreadable
 from camdebug.probe.torchvision_sets import adapted, categories, declared_classes
+from camdebug.records import Exclusion
 
 # A dataset that fails so often from the start is broken; single unreadable files among good ones are left out.
 _PATIENCE = 20

@@ -8,27 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from camdebug.probe import boxes as box_geometry
-from camdebug.probe.checks import (
-    NOT_IN_PICTURE,
-    Exclusion,
-    check_boxes,
-    check_images,
-    check_labels,
-    check_names,
-    check_not_normalised,
-    check_order,
-    check_statistics,
-    check_within,
-    clean_boxes,
-    name_a_few,
-    summarise,
-    unfit,
-)
+from camdebug.probe.checks import name_a_few, summarise
+from camdebug.probe.content import Content, Offered, check
+from camdebug.records import Exclusion, Provenance
 
 
 class ProbeSet:
@@ -39,8 +25,11 @@ class ProbeSet:
         labels: ``(N,)`` class indices of the model.
         boxes: for each picture ``(k, 4)`` xyxy in pixels of that picture (or one ``(N, 4)`` tensor); ``None`` for a
             set without annotations, which is drawn but not measured.
+        masks: ``(N, H, W)`` bool, or 0 and 1: the pixels of each picture's object, in place of ``boxes``. One set has
+            boxes or masks, never both; ``boxes`` are those around the masks then, and only drawn.
         class_names: one name for each class of the model; by default ``"0"``, ``"1"``, ...
         ignore: like ``boxes``: regions that count neither as object nor as background (other annotated objects).
+        ignore_masks: like ``masks``: the same as pixels; with ``masks`` alone.
         mean: ``(C,)`` and
         std: ``(C,)`` of the normalisation, to show the pictures in their own colours; inferred when absent.
         source_ids: one id for each picture, used in reports and exclusions.
@@ -60,7 +49,9 @@ class ProbeSet:
     images: Tensor
     labels: Tensor
     boxes: tuple[Tensor, ...]
+    masks: Tensor | None
     ignore: tuple[Tensor, ...]
+    ignore_masks: Tensor | None
     source_ids: tuple[str, ...]
     class_names: tuple[str, ...]
     annotated: bool
@@ -68,6 +59,7 @@ class ProbeSet:
     std: tuple[float, ...] | None
     exclusions: tuple[Exclusion, ...]
     dropped_boxes: tuple[Exclusion, ...]
+    provenance: Provenance | None
 
     def __init__(
         self,
@@ -75,13 +67,18 @@ class ProbeSet:
         labels: Tensor | Sequence[int],
         boxes: Tensor | Sequence[Tensor] | None = None,
         *,
+        masks: Tensor | None = None,
         class_names: Sequence[str] | None = None,
         ignore: Sequence[Tensor] | None = None,
+        ignore_masks: Tensor | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         source_ids: Sequence[str] | None = None,
     ) -> None:
-        self._build(images, labels, boxes, class_names, ignore, mean, std, source_ids)
+        offered = Offered(
+            images, labels, boxes, masks, class_names, ignore, ignore_masks, mean=mean, std=std, source_ids=source_ids
+        )
+        vars(self).update(vars(check(offered)))
         self._report()
 
     @classmethod
@@ -124,65 +121,30 @@ class ProbeSet:
         from camdebug.probe.dataset import draw
 
         found = draw(dataset, per_class=per_class, seed=seed, class_names=class_names, label_map=label_map, label=label)
-        probes = cls.__new__(cls)
-        probes._build(
-            found.images,
-            found.labels,
-            found.boxes,
-            found.class_names,
-            found.ignore,
-            mean,
-            std,
-            found.source_ids,
-            left_out=found.exclusions,
+        probes = cls._of(
+            check(
+                Offered(
+                    found.images,
+                    found.labels,
+                    found.boxes,
+                    class_names=found.class_names,
+                    ignore=found.ignore,
+                    mean=mean,
+                    std=std,
+                    source_ids=found.source_ids,
+                    left_out=found.exclusions,
+                )
+            )
         )
         probes._report(*found.notes)
         return probes
 
-    def _build(
-        self,
-        images: Tensor | Sequence[Tensor],
-        labels: Tensor | Sequence[int],
-        boxes: Tensor | Sequence[Tensor] | None,
-        class_names: Sequence[str] | None,
-        ignore: Sequence[Tensor] | None,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-        source_ids: Sequence[str] | None,
-        *,
-        left_out: Sequence[Exclusion] = (),
-    ) -> None:
-        """Check, select and store; says nothing, so that every way to a set ends in one warning."""
-        pictures = check_images(images)
-        count, size = len(pictures), (pictures.shape[2], pictures.shape[3])
-        names = check_names("class_names", class_names) if class_names is not None else None
-        all_labels = check_labels(labels, count, len(names) if names else None)
-        ids = _check_ids(source_ids, count)
-        objects, faults = _cleaned("boxes", boxes, count, size)
-        others, other_faults = _cleaned("ignore", ignore, count, size)
-        kept, exclusions = _select(pictures, objects, faults, ids, annotated=boxes is not None)
-        exclusions = [*left_out, *exclusions]
-        if not kept:
-            raise ValueError(summarise(exclusions, len(exclusions)) + ". No picture is left")
-
-        self.images = _frozen(pictures, kept, shared=isinstance(images, (Tensor, np.ndarray)))
-        self.labels = all_labels[kept]
-        self.boxes = tuple(objects[i] for i in kept)
-        self.ignore = tuple(others[i] for i in kept)
-        self.source_ids = tuple(ids[i] for i in kept)
-        self.class_names = names or tuple(str(k) for k in range(int(all_labels.max()) + 1))
-        self.annotated = boxes is not None
-        self.mean, self.std = check_statistics(mean, std, pictures.shape[1])
-        self.exclusions = tuple(exclusions)
-        self.dropped_boxes = tuple(
-            [Exclusion(ids[i], fault) for i in range(count) for fault in faults[i]]
-            + [
-                Exclusion(ids[i], f"ignored {f}")
-                for i in range(count)
-                for f in other_faults[i]
-                if f not in NOT_IN_PICTURE
-            ]
-        )
+    @classmethod
+    def _of(cls, content: Content) -> ProbeSet:
+        """What is checked already; says nothing, so that every way to a set ends in one warning."""
+        probes = cls.__new__(cls)
+        vars(probes).update(vars(content))
+        return probes
 
     def __len__(self) -> int:
         return len(self.images)
@@ -190,6 +152,7 @@ class ProbeSet:
     def __repr__(self) -> str:
         channels, height, width = self.images.shape[1:]
         boxes = f"{sum(len(b) for b in self.boxes)} boxes" if self.annotated else "no boxes"
+        boxes = boxes if self.masks is None else f"{len(self)} masks"
         return (
             f"ProbeSet({len(self)} pictures of {channels}x{height}x{width}, {len(self.class_names)} classes, {boxes})"
         )
@@ -211,32 +174,43 @@ class ProbeSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over pictures, labels, boxes, ignored regions and class names: equal for equal content."""
+        """SHA-256 (hex) over pictures, labels, annotations, ignored regions and class names: equal for equal content.
+
+        Where the pictures came from does not count.
+        """
         digest = hashlib.sha256()
         header = (tuple(self.images.shape), str(self.images.dtype), self.labels.tolist(), self.class_names)
         digest.update(repr(header).encode())
         digest.update(self.images.contiguous().view(torch.uint8).numpy().data)
         for group in (self.boxes, self.ignore):
             digest.update(repr([b.tolist() for b in group]).encode())
+        for name, masks in (("masks", self.masks), ("ignore_masks", self.ignore_masks)):
+            if masks is not None:
+                digest.update(name.encode())
+                digest.update(masks.contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def coverage(self, grid: tuple[int, ...]) -> Tensor:
-        """``(N, h, w)`` float64: share of each cell that the probe's own boxes cover."""
+        """``(N, h, w)`` float64: share of each cell that the probe's own boxes, or mask, cover."""
+        if self.masks is not None:
+            return box_geometry.mask_coverage(self.masks, grid)
         return box_geometry.coverage(self.boxes, self.image_size, grid)
 
     def readable(self, grid: tuple[int, ...]) -> Tensor:
         """``(N, h, w)`` float64: share of each cell that is not an ignored region (the object itself always counts)."""
+        if self.masks is not None:
+            return 1 - box_geometry.mask_coverage(self.annotated_masks() & ~self.masks, grid)
         both = [torch.cat(pair) for pair in zip(self.boxes, self.ignore, strict=True)]
         return 1 - (box_geometry.coverage(both, self.image_size, grid) - self.coverage(grid))
 
     def object_masks(self) -> Tensor:
-        """``(N, H, W)`` bool: pixels that the probe's own boxes touch."""
-        return box_geometry.pixel_masks(self.boxes, self.image_size)
+        """``(N, H, W)`` bool: pixels that the probe's own boxes touch, or its mask."""
+        return box_geometry.pixel_masks(self.boxes, self.image_size) if self.masks is None else self.masks.clone()
 
     def annotated_masks(self) -> Tensor:
         """``(N, H, W)`` bool: pixels of any annotated object, ignored ones included."""
-        both = [torch.cat(pair) for pair in zip(self.boxes, self.ignore, strict=True)]
-        return box_geometry.pixel_masks(both, self.image_size)
+        found = self.object_masks() | box_geometry.pixel_masks(self.ignore, self.image_size)
+        return found if self.ignore_masks is None else found | self.ignore_masks
 
     def _report(self, *notes: str) -> None:
         """Give the one warning of a construction, at the line of the user, two frames up."""
@@ -252,47 +226,3 @@ class ProbeSet:
             parts.append(f"ProbeSet has no probe of {len(empty)} classes ({name_a_few(empty)}): they stay unmeasured")
         if parts:
             warnings.warn(". ".join(parts) + ".", UserWarning, stacklevel=3)
-
-
-def _check_ids(source_ids: Sequence[str] | None, count: int) -> list[str]:
-    if source_ids is None:
-        return [str(i) for i in range(count)]
-    if len(source_ids) != count:
-        raise ValueError(f"source_ids: expected one for each of the {count} images, got {len(source_ids)}")
-    return [str(i) for i in source_ids]
-
-
-def _cleaned(
-    name: str, boxes: Tensor | Sequence[Tensor] | None, count: int, size: tuple[int, int]
-) -> tuple[list[Tensor], list[list[str]]]:
-    """Usable boxes and the faults of the others, for each picture."""
-    if boxes is None:
-        return [torch.zeros(0, 4, dtype=torch.float64) for _ in range(count)], [[] for _ in range(count)]
-    checked = check_boxes(name, boxes, count)
-    if name == "boxes":
-        check_order(name, checked)
-    check_not_normalised(name, checked, size)
-    if name == "boxes":  # what is ignored may well lie outside a crop
-        check_within(name, checked, size)
-    cleaned = [clean_boxes(b, size) for b in checked]
-    return [usable for usable, _ in cleaned], [faults for _, faults in cleaned]
-
-
-def _select(
-    pictures: Tensor, boxes: list[Tensor], faults: list[list[str]], ids: list[str], *, annotated: bool
-) -> tuple[list[int], list[Exclusion]]:
-    kept, exclusions = [], []
-    for i, picture in enumerate(pictures):
-        reason = unfit(picture, boxes[i], faults[i], annotated=annotated)
-        if reason:
-            exclusions.append(Exclusion(ids[i], reason))
-        else:
-            kept.append(i)
-    return kept, exclusions
-
-
-def _frozen(pictures: Tensor, kept: list[int], *, shared: bool) -> Tensor:
-    """The kept pictures in memory of their own, copied no more than once."""
-    if shared or len(kept) < len(pictures):
-        pictures = pictures[kept]
-    return pictures.cpu().contiguous()

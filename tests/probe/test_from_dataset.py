@@ -12,7 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from camdebug import ProbeSet
-from camdebug.probe.checks import Exclusion
+from camdebug.records import Exclusion
 
 BOX = [2.0, 1.0, 6.0, 5.0]
 

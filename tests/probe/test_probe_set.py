@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from camdebug import ProbeSet
-from camdebug.probe.checks import Exclusion
+from camdebug.records import Exclusion
 
 BOX = [2.0, 1.0, 6.0, 5.0]
 

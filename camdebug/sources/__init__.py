@@ -1,0 +1,8 @@
+"""Readers of annotations as people have them. Each gives :class:`Annotations`, and decodes no picture.
+
+``entry`` what they give
+"""
+
+from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
+
+__all__ = ["AnnotatedObject", "Annotations", "Entry", "Source", "Unusable"]
