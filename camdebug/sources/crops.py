@@ -1,0 +1,132 @@
+"""Every object of another source as a picture of its own: for classifiers that see one object at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from camdebug.records import Exclusion
+from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
+from camdebug.sources.pictures import open_picture, picture_size
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Window = tuple[int, int, int, int]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ObjectCrops:
+    """A square around every box of a source, with what lies around the object.
+
+    The object's own box is what is looked at; all other objects in the square, of whatever class, are ignored regions.
+    At the border of the picture the square is moved inwards, or cut where the picture is too small for it.
+
+    Attributes:
+        source: with boxes.
+        context: side of the square, in longer sides of the box: at 2, an object that is as wide as high fills a quarter.
+        most: of a class from one picture, the first ones; ``None`` for all. For probes take 1: crops of one picture
+            show parts of each other, and what is measured on them is not independent.
+        least_side: of the square in pixels; smaller ones are left out.
+    """
+
+    source: Source
+    context: float = 2.0
+    most: int | None = None
+    least_side: int = 8
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.context, (int, float)) or not (isfinite(self.context) and self.context >= 1):
+            raise ValueError(f"context: expected 1 or more sides of the box, got {self.context!r}")
+        if self.most is not None and (type(self.most) is not int or self.most < 1):
+            raise ValueError(f"most: expected a whole number of at least 1, or None, got {self.most!r}")
+        if type(self.least_side) is not int or self.least_side < 1:
+            raise ValueError(f"least_side: expected a whole number of at least 1, got {self.least_side!r}")
+
+    def read(self) -> Annotations:
+        """Read the source's annotations, and turn each object into a picture.
+
+        Raises:
+            ValueError: the source has no boxes, or cannot be read.
+        """
+        whole = self.source.read()
+        if whole.kind != "boxes":
+            raise ValueError(f"source: expected boxes to cut out, got {whole.kind or 'classes without places'}")
+        entries: list[Entry] = []
+        exclusions = list(whole.exclusions)
+        for entry in whole.entries:
+            try:
+                entries += self._crops(entry, exclusions)
+            except Unusable as reason:
+                exclusions.append(Exclusion(entry.source_id, str(reason)))
+        return replace(
+            whole, entries=entries, source=f"{len(entries)} crops of {whole.source}", exclusions=tuple(exclusions)
+        )
+
+    def _crops(self, entry: Entry, exclusions: list[Exclusion]) -> Iterator[Entry]:
+        size = entry.size or _size(entry)
+        taken: Counter[str] = Counter()
+        for number, found in enumerate(entry.objects):
+            if found.ignored or found.box is None or taken[found.name] == self.most:
+                continue
+            source_id = f"{entry.source_id}#{number}"
+            window = _window(found.box, size, self.context)
+            if window is None or min(window[2] - window[0], window[3] - window[1]) < self.least_side:
+                reason = "box that cannot be cut out" if window is None else f"crop below {self.least_side} pixels"
+                exclusions.append(Exclusion(source_id, reason))
+                continue
+            taken[found.name] += 1
+            yield Entry(
+                source_id=source_id,
+                picture=partial(_cut, entry, window),
+                objects=tuple(_seen(entry.objects, number, window)),
+                size=(window[3] - window[1], window[2] - window[0]),
+                file=entry.file,
+            )
+
+
+def _size(entry: Entry) -> tuple[int, int]:
+    if isinstance(entry.picture, Path):
+        return picture_size(entry.picture)
+    picture = entry.picture()
+    return picture.height, picture.width
+
+
+def _window(box: Box, size: tuple[int, int], context: float) -> Window | None:
+    """Left, top, right and bottom in whole pixels of the picture; ``None`` for a box without area in it."""
+    height, width = size
+    if not all(isfinite(v) for v in box):
+        return None
+    left, top, right, bottom = max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))
+    if right <= left or bottom <= top:
+        return None
+    side = context * max(right - left, bottom - top)
+    x, y = (_span((low + high) / 2, side, end) for low, high, end in ((left, right, width), (top, bottom, height)))
+    return x[0], y[0], x[1], y[1]
+
+
+def _span(middle: float, side: float, end: int) -> tuple[int, int]:
+    length = min(max(round(side), 1), end)
+    start = min(max(round(middle - length / 2), 0), end - length)
+    return start, start + length
+
+
+def _seen(objects: tuple[AnnotatedObject, ...], own: int, window: Window) -> Iterator[AnnotatedObject]:
+    """The objects in the window, in its pixels; all but the own one ignored."""
+    left, top, right, bottom = window
+    for number, found in enumerate(objects):
+        if found.box is None:
+            continue
+        x0, y0, x1, y1 = found.box
+        if number == own or (x0 < right and x1 > left and y0 < bottom and y1 > top):
+            yield AnnotatedObject(found.name, (x0 - left, y0 - top, x1 - left, y1 - top), ignored=number != own)
+
+
+def _cut(entry: Entry, window: Window) -> Image:
+    return open_picture(entry).crop(window)
