@@ -6,5 +6,6 @@
 from camdebug.sources.coco import CocoJson
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
 from camdebug.sources.voc import VocFolder
+from camdebug.sources.yolo import YoloFolder
 
-__all__ = ["AnnotatedObject", "Annotations", "CocoJson", "Entry", "Source", "Unusable", "VocFolder"]
+__all__ = ["AnnotatedObject", "Annotations", "CocoJson", "Entry", "Source", "Unusable", "VocFolder", "YoloFolder"]
