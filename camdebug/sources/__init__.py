@@ -3,6 +3,9 @@
 ``entry`` what they give · ``pictures`` open one as it was annotated · ``voc``, ``coco``, ``yolo`` the readers
 """
 
+from camdebug.sources.coco import CocoJson
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
+from camdebug.sources.voc import VocFolder
+from camdebug.sources.yolo import YoloFolder
 
-__all__ = ["AnnotatedObject", "Annotations", "Entry", "Source", "Unusable"]
+__all__ = ["AnnotatedObject", "Annotations", "CocoJson", "Entry", "Source", "Unusable", "VocFolder", "YoloFolder"]
