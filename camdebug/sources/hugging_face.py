@@ -182,9 +182,7 @@ class _Reader:
             self._met.setdefault(value)
             return value
         if not self._names:
-            raise ValueError(
-                f"names: expected them for the classes of the dataset, which are numbers like {value!r:.80}"
-            )
+            raise ValueError(f"names: expected those of the dataset's classes, which are numbers like {value!r:.80}")
         if not isinstance(value, int) or value not in self._names:
             raise _Fault("class number without a name")
         return self._names[value]
