@@ -4,6 +4,7 @@
 ``csv_table``, ``mask_folder``, ``picture_folder``, ``hugging_face`` more of them
 """
 
+from camdebug.sources.coco import CocoJson
 from camdebug.sources.csv_table import CsvTable
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
 from camdebug.sources.hugging_face import HuggingFaceRows
@@ -14,6 +15,7 @@ from camdebug.sources.voc import VocFolder
 __all__ = [
     "AnnotatedObject",
     "Annotations",
+    "CocoJson",
     "CsvTable",
     "Entry",
     "HuggingFaceRows",
