@@ -195,6 +195,8 @@ def _masks(name: str, values: Any, picture: tuple[int, int], where: str) -> Tens
         raise TypeError(f"dataset: expected {name} (k, H, W) from {where}, got {values!r:.80}") from error
     if name == "ignore_masks" and masks.ndim == 2:
         masks = masks[None]
+    if masks.ndim == 4 and masks.shape[1] == 1:  # torchvision's wrapper of Cityscapes
+        masks = masks[:, 0]
     if masks.numel() == 0 and (masks.ndim != 3 or len(masks) == 0):
         return torch.zeros(0, *picture, dtype=torch.bool)
     if masks.ndim != 3:
