@@ -141,11 +141,12 @@ def is_map(target: object) -> bool:
 
 
 def class_of(target: Any) -> int | None:  # noqa: ANN401
-    """The class label that a target is, and nothing else; ``None`` when it is no whole number."""
-    if isinstance(target, bool) or getattr(target, "ndim", 0) != 0:
+    """The class label that a target is, and nothing else; ``None`` when it is no whole number, nor an array of one."""
+    axes = getattr(target, "ndim", 0)
+    if isinstance(target, bool) or axes > 1 or (axes == 1 and len(target) != 1):
         return None
     try:
-        return whole(target)
+        return whole(target[0] if axes else target)
     except TypeError:
         return None
 

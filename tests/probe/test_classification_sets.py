@@ -208,6 +208,23 @@ def test_a_list_of_classes_that_is_wrong_is_not_believed():
     assert all(int(image[0, 0, 0]) % 2 == label for image, label in zip(probes.images, probes.labels, strict=True))
 
 
+@pytest.mark.parametrize(
+    "as_target", [int, np.int64, torch.tensor, lambda k: np.array([k]), lambda k: torch.tensor([k])]
+)
+def test_a_class_may_be_a_number_of_any_kind(as_target):
+    samples = [(torch.full((3, 4, 4), float(i)), as_target(i % 3)) for i in range(6)]
+    probes = quietly(samples)
+    assert probes.labels.tolist() == [int(v) % 3 for v in probes.images[:, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("target", [True, 1.0, "1", None, (1, 2), np.array([1, 2]), torch.tensor(1.0)])
+def test_what_is_no_class_is_an_error(target):
+    with pytest.raises(
+        TypeError, match=re.escape(f"from dataset[0], got {type(target).__name__}; a class index alone")
+    ):
+        ProbeSet.from_dataset([(torch.rand(3, 4, 4), target)])
+
+
 def test_label_gives_the_class_of_a_target_that_is_one():
     samples = [(torch.full((3, 4, 4), float(i)), i) for i in range(6)]
     probes = quietly(samples, label=lambda k: None if k == 5 else k // 3)
