@@ -1,8 +1,10 @@
-"""Pictures that show nearly the same: correlation of small grey copies, which size, coding and lighting hardly change."""
+"""Pictures that show nearly the same: by correlation of small grey copies."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
+from math import tanh
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +15,11 @@ from camdebug.probe.thumbnails import pixel_digest, thumbnails_of
 if TYPE_CHECKING:
     from camdebug.probe.probe_set import ProbeSet
 
-NEARLY_THE_SAME = 0.98
+NEARLY_THE_SAME = 0.95
+"""Least correlation of two pictures that are taken for the same one; more is asked where different ones come near."""
+
+SURELY_THE_SAME = 0.998
+"""Never more than that is asked."""
 
 Pair = tuple[int, int, float]
 
@@ -21,6 +27,10 @@ _FLAT = 1.0
 """Standard deviation, of 255 grey levels, below which a thumbnail shows nothing but noise."""
 
 _BLOCK = 2048
+_SPREADS = 8.0
+_BINS = 4000
+_FARTHEST = 5.0
+"""Of Fisher's z = atanh(correlation); beyond lie correlations above .9999."""
 
 
 def fingerprints_of(thumbnails: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,48 +51,84 @@ def fingerprints_of(thumbnails: Tensor) -> tuple[Tensor, Tensor]:
     return torch.nn.functional.normalize(centred, dim=1), flat
 
 
-def check_threshold(threshold: object) -> float:
-    """A similarity, or raise."""
+def check_threshold(threshold: object) -> float | None:
+    """A similarity, or ``None`` to find one, or raise."""
+    if threshold is None:
+        return None
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
-        raise ValueError(f"threshold: expected a similarity above 0 and at most 1, got {threshold!r:.80}")
+        raise ValueError(f"threshold: expected a similarity above 0 and at most 1, or None, got {threshold!r:.80}")
     return float(threshold)
 
 
-def similar_pairs(
-    first: Tensor, second: Tensor, *, threshold: float, flat: tuple[Tensor, Tensor], side: int
-) -> list[Pair]:
-    """Pairs as similar as that, mirrored pictures included.
+class Similarities:
+    """Correlations of some pictures with others, which may come in parts; those that are high are kept.
+
+    Where all pictures look alike, as digits do, different ones correlate highly too. So the threshold is eight spreads
+    above the median, both of Fisher's z of all correlations met, but within .95 and .998.
 
     Args:
-        first: ``(N, side side)`` as of :func:`fingerprints_of`.
-        second: ``(M, side side)``.
-        threshold: least similarity.
-        flat: of both, those that are compared with none.
-        side: of the thumbnails.
-
-    Returns:
-        Index into ``first``, index into ``second``, similarity.
+        thumbnails: ``(N, 32, 32)`` of the first ones.
+        threshold: least similarity; ``None`` to find it so.
     """
-    mirrored = first.reshape(-1, side, side).flip(2).flatten(1)
-    pairs: list[Pair] = []
-    for start in range(0, len(second), _BLOCK):
-        block = second[start : start + _BLOCK]
-        found = torch.maximum(first @ block.T, mirrored @ block.T).clamp(-1, 1)
-        found[flat[0]] = 0
-        found[:, flat[1][start : start + _BLOCK]] = 0
-        rows, columns = (found >= threshold).nonzero(as_tuple=True)
-        pairs += zip(rows.tolist(), (columns + start).tolist(), found[rows, columns].tolist(), strict=True)
-    return pairs
+
+    def __init__(self, thumbnails: Tensor, *, threshold: float | None = None) -> None:
+        self._prints, self._flat = fingerprints_of(thumbnails)
+        self._mirrored = self._prints.reshape(thumbnails.shape).flip(2).flatten(1)
+        self._fixed = threshold
+        self._histogram = torch.zeros(_BINS, dtype=torch.float64)
+        self._pairs: list[Pair] = []
+
+    def compare(self, thumbnails: Tensor, numbers: Sequence[int], *, later_only: bool = False) -> None:
+        """Take in others.
+
+        Args:
+            thumbnails: ``(M, 32, 32)``.
+            numbers: of each, by which pairs name it.
+            later_only: compare each of the first with those of higher numbers than its row alone.
+        """
+        rows = torch.arange(len(self._prints))[:, None]
+        for start in range(0, len(thumbnails), _BLOCK):
+            prints, flat = fingerprints_of(thumbnails[start : start + _BLOCK])
+            upright = (self._prints @ prints.T).clamp(-1, 1)
+            met = ~self._flat[:, None] & ~flat
+            if later_only:
+                met &= rows < torch.tensor(numbers[start : start + _BLOCK])
+            z = torch.atanh(upright[met].clamp(-1 + 1e-6, 1 - 1e-6))
+            self._histogram += torch.histc(z.clamp(-_FARTHEST, _FARTHEST), _BINS, -_FARTHEST, _FARTHEST)
+            found = torch.maximum(upright, (self._mirrored @ prints.T).clamp(-1, 1))
+            high, columns = (met & (found >= (self._fixed or NEARLY_THE_SAME))).nonzero(as_tuple=True)
+            others = [numbers[start + k] for k in columns.tolist()]
+            self._pairs += zip(high.tolist(), others, found[high, columns].tolist(), strict=True)
+
+    @property
+    def threshold(self) -> float:
+        """Given, or found from what was met so far."""
+        if self._fixed is not None:
+            return self._fixed
+        middle, upper = self._quantile(0.5), self._quantile(0.84)
+        return min(max(tanh(middle + _SPREADS * (upper - middle)), NEARLY_THE_SAME), SURELY_THE_SAME)
+
+    def pairs(self) -> list[Pair]:
+        """Row of the first, number of the other, similarity. Mirrored pictures count; those without contrast do not."""
+        least = self.threshold
+        return [pair for pair in self._pairs if pair[2] >= least]
+
+    def _quantile(self, share: float) -> float:
+        """Of Fisher's z."""
+        total = self._histogram.cumsum(0)
+        if not total[-1]:
+            return 0.0
+        return float((int((total < share * total[-1]).sum()) + 0.5) / _BINS * 2 * _FARTHEST - _FARTHEST)
 
 
-def near_duplicates(probes: ProbeSet, *, threshold: float = NEARLY_THE_SAME) -> tuple[Pair, ...]:
+def near_duplicates(probes: ProbeSet, *, threshold: float | None = None) -> tuple[Pair, ...]:
     """See ``ProbeSet.near_duplicates``."""
     threshold = check_threshold(threshold)
     thumbnails = thumbnails_of(probes.images) if probes.provenance is None else probes.provenance.thumbnails
-    prints, flat = fingerprints_of(thumbnails)
-    found = similar_pairs(prints, prints, threshold=threshold, flat=(flat, flat), side=thumbnails.shape[-1])
-    pairs = {(i, j): similarity for i, j, similarity in found if i < j}
-    pairs.update({(i, j): 1.0 for i, j in _equal(probes)})
+    similarities = Similarities(thumbnails, threshold=threshold)
+    similarities.compare(thumbnails, range(len(thumbnails)), later_only=True)
+    pairs = {(i, j): similarity for i, j, similarity in similarities.pairs()}
+    pairs.update(dict.fromkeys(_equal(probes), 1.0))
     pictures = _pictures(probes)
     return tuple((i, j, similarity) for (i, j), similarity in sorted(pairs.items()) if pictures[i] != pictures[j])
 

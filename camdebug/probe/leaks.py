@@ -13,8 +13,8 @@ from torch import Tensor
 
 from camdebug.numerals import count_of
 from camdebug.probe.checks import name_a_few, plain
-from camdebug.probe.duplicates import NEARLY_THE_SAME, check_threshold, fingerprints_of, similar_pairs
-from camdebug.probe.thumbnails import SIDE, digest_of, pixel_digest, thumbnail_of, thumbnails_of
+from camdebug.probe.duplicates import Similarities, check_threshold
+from camdebug.probe.thumbnails import digest_of, pixel_digest, thumbnail_of, thumbnails_of
 from camdebug.probe.training_pictures import TrainingPicture, training_pictures
 from camdebug.rng import seeded_rng
 from camdebug.wording import told
@@ -73,26 +73,24 @@ class _Looks:
     """Of training pictures: hashes and thumbnails, each with the number of its picture."""
 
     digests: tuple[tuple[int, str], ...]
-    rows: Tensor
+    rows: tuple[int, ...]
     thumbnails: Tensor
 
 
-def leaks_into(probes: ProbeSet, train_dataset: Any, *, threshold: float = NEARLY_THE_SAME) -> Leaks:  # noqa: ANN401
+def leaks_into(probes: ProbeSet, train_dataset: Any, *, threshold: float | None = None) -> Leaks:  # noqa: ANN401
     """See ``ProbeSet.leaks_into``."""
     threshold = check_threshold(threshold)
     training = training_pictures(train_dataset)
     known = _digests(probes)
-    prints = [fingerprints_of(thumbnails) for thumbnails in _thumbnails(probes, raw=training.raw)]
+    compared_with = [Similarities(t, threshold=threshold) for t in _thumbnails(probes, raw=training.raw)]
     exact: dict[tuple[int, int], None] = {}
-    near: dict[tuple[int, int], None] = {}
     failures: list[Exception] = []
     with seeded_rng(0):
         for looks in _looks(training.pictures, failures):
             exact.update({(probe, i): None for i, digest in looks.digests for probe in known.get(digest, ())})
-            seen, flat = fingerprints_of(looks.thumbnails)
-            for own, own_flat in prints:
-                pairs = similar_pairs(own, seen, threshold=threshold, flat=(own_flat, flat), side=SIDE)
-                near.update({(probe, int(looks.rows[k])): None for probe, k, _ in pairs})
+            for similarities in compared_with:
+                similarities.compare(looks.thumbnails, looks.rows)
+    near = {(probe, i) for similarities in compared_with for probe, i, _ in similarities.pairs()}
     compared = len(training.pictures) - len(failures)
     if not compared:
         raise ValueError(
@@ -101,7 +99,7 @@ def leaks_into(probes: ProbeSet, train_dataset: Any, *, threshold: float = NEARL
         ) from failures[0]
     return Leaks(
         exact=_named(exact, probes, training.pictures),
-        near=_named((pair for pair in near if pair not in exact), probes, training.pictures),
+        near=_named(near - set(exact), probes, training.pictures),
         probes=len(probes),
         compared=compared,
         unread=len(failures),
@@ -109,7 +107,9 @@ def leaks_into(probes: ProbeSet, train_dataset: Any, *, threshold: float = NEARL
     )
 
 
-def _named(pairs: Iterable[tuple[int, int]], probes: ProbeSet, pictures: Sequence[TrainingPicture]) -> tuple[Found, ...]:
+def _named(
+    pairs: Iterable[tuple[int, int]], probes: ProbeSet, pictures: Sequence[TrainingPicture]
+) -> tuple[Found, ...]:
     return tuple((probes.source_ids[probe], pictures[i].where) for probe, i in sorted(pairs))
 
 
@@ -155,14 +155,14 @@ def _looks(pictures: Sequence[TrainingPicture], failures: list[Exception]) -> It
             digests += [(i, digest) for found, _ in looks for digest in found]
             thumbnails += [(i, thumbnail) for _, thumbnail in looks]
         if thumbnails:
-            rows = torch.tensor([i for i, _ in thumbnails])
+            rows = tuple(i for i, _ in thumbnails)
             yield _Looks(tuple(digests), rows, torch.stack([thumbnail for _, thumbnail in thumbnails]))
 
 
 def _look(picture: Any) -> tuple[list[str], Tensor]:  # noqa: ANN401
-    """Hashes of a Pillow picture, a tensor or an array, and its thumbnail as float32."""
+    """Hashes of a Pillow picture, a tensor or an array, and its thumbnail."""
     if not isinstance(picture, (Tensor, np.ndarray)):
-        return [digest_of(picture)], thumbnail_of(picture).float()
+        return [digest_of(picture)], thumbnail_of(picture)
     values = plain(picture) if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture))
     if values.ndim != 3:
         raise ValueError(f"expected a picture (C, H, W), got {tuple(values.shape)}")

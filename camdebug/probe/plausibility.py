@@ -30,8 +30,8 @@ def check_annotated_boxes(annotations: Annotations) -> None:
     usable = boxes[np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
     if len(usable) and usable.max() <= 1:
         raise ValueError(
-            f"source: all {len(usable)} boxes of {annotations.source} lie in 0 to 1; expected x1, y1, x2, y2 in pixels. "
-            "Multiply x by the picture's width and y by its height, or say so to the reader"
+            f"source: all {len(usable)} boxes of {annotations.source} lie in 0 to 1; expected x1, y1, x2, y2 in "
+            "pixels. Multiply x by the picture's width and y by its height, or say so to the reader"
         )
     check_inside(annotations.entries, annotations.source)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ def seed_of(seed: int, source_id: str) -> int:
 
 def _cuts(count: int) -> Iterator[tuple[int, int]]:
     edges = np.linspace(0, count, STRATA + 1).round().astype(int).tolist()
-    return zip(edges[:-1], edges[1:], strict=True)
+    return pairwise(edges)
 
 
 def _chance(seed: int, candidate: Candidate) -> int:
