@@ -4,5 +4,6 @@
 """
 
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
+from camdebug.sources.voc import VocFolder
 
-__all__ = ["AnnotatedObject", "Annotations", "Entry", "Source", "Unusable"]
+__all__ = ["AnnotatedObject", "Annotations", "Entry", "Source", "Unusable", "VocFolder"]

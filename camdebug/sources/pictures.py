@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 import warnings
 from functools import cache
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from camdebug.sources.entry import Entry, Unusable
+from camdebug.sources.paths import check_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,32 +81,6 @@ def picture_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
         with _opened(path) as image:
             width, height = image.size
             return (width, height) if upright and _orientation(image) >= 5 else (height, width)
-
-
-def check_file(path: Path) -> None:
-    """Raise :class:`Unusable` unless ``path`` is a file with content. Pipes and devices are never waited for."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise Unusable(_why_not(error, path)) from error
-    if stat.S_ISDIR(found.st_mode):
-        raise Unusable("a folder in place of the file")
-    if not stat.S_ISREG(found.st_mode):
-        raise Unusable("neither file nor folder (a pipe, socket or device)")
-    if found.st_size == 0:
-        raise Unusable("empty file")
-    if not os.access(path, os.R_OK):
-        raise Unusable("no permission to read the file")
-
-
-def _why_not(error: OSError | ValueError, path: Path) -> str:
-    if isinstance(error, ValueError) or error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
-        return "impossible file name"
-    if error.errno == errno.ELOOP:
-        return "link that leads back to itself"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return "no permission to read the file"
-    return "link to a missing file" if path.is_symlink() else "missing file"
 
 
 def _opened(path: Path) -> Image:
