@@ -3,7 +3,8 @@
 ``entry`` what they give · ``pictures`` open one as it was annotated · ``voc``, ``coco``, ``yolo`` the readers
 """
 
+from camdebug.sources.coco import CocoJson
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
 from camdebug.sources.voc import VocFolder
 
-__all__ = ["AnnotatedObject", "Annotations", "Entry", "Source", "Unusable", "VocFolder"]
+__all__ = ["AnnotatedObject", "Annotations", "CocoJson", "Entry", "Source", "Unusable", "VocFolder"]
