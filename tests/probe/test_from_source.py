@@ -1,4 +1,5 @@
 import hashlib
+import json
 import random
 import re
 import warnings
@@ -17,6 +18,7 @@ from camdebug.probe.drawing import Limits
 from camdebug.probe.from_source import build
 from camdebug.records import ClassDraw, Exclusion
 from camdebug.sources import AnnotatedObject, Annotations, Entry, Unusable
+from camdebug.sources.coco import CocoJson
 from camdebug.sources.voc import VocFolder
 
 NAMES = ("cat", "dog")
@@ -465,3 +467,72 @@ def test_a_folder_of_pascal_voc_becomes_a_set(tmp_path):
     row = probes.source_ids.index("JPEGImages/ä 1.png")
     assert float((probes.images[row] - expected).abs().max()) < 2 / 255
     assert [e.source_id for e in probes.exclusions] == ["JPEGImages/ä 0.png"]
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Three pictures: a cat beside a dog, a crowd of cats beside a cat, and an emu."""
+    images = [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(3)]
+    for i in range(3):
+        Image.fromarray(pixels(i)).save(tmp_path / f"{i}.png")
+    crowd = {"size": [20, 30], "counts": [0, 200, 400]}  # columns first: the left third
+    places = [(0, 1, 2, 2, 8, 10, 0), (0, 2, 14, 4, 6, 6, 0), (1, 1, 20, 5, 8, 8, 0), (2, 3, 1, 1, 9, 9, 0)]
+    annotations = [
+        {
+            "id": number,
+            "image_id": image,
+            "category_id": category,
+            "bbox": [x, y, w, h],
+            "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
+            "area": w * h,
+            "iscrowd": 0,
+        }
+        for number, (image, category, x, y, w, h, _) in enumerate(places)
+    ]
+    annotations.append(
+        {
+            "id": 9,
+            "image_id": 1,
+            "category_id": 1,
+            "bbox": [0, 0, 10, 20],
+            "segmentation": crowd,
+            "area": 200,
+            "iscrowd": 1,
+        }
+    )
+    categories = [{"id": k, "name": name} for k, name in ((1, "cat"), (2, "dog"), (3, "emu"))]
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return file
+
+
+def test_a_coco_file_becomes_a_set_of_boxes_with_crowds_ignored(coco):
+    source = CocoJson(coco, coco.parent)
+    refused(ValueError, "1 annotated name not among the model's classes: 'emu', 1 object. Say", source)
+    assert rows(quietly(source, others="ignore")) == {
+        "0.png": ("dog", [[14.0, 4.0, 20.0, 10.0]], [[2.0, 2.0, 10.0, 12.0]]),
+        "0.png:cat": ("cat", [[2.0, 2.0, 10.0, 12.0]], [[14.0, 4.0, 20.0, 10.0]]),
+        "1.png": ("cat", [[20.0, 5.0, 28.0, 13.0]], [[0.0, 0.0, 10.0, 20.0]]),
+    }
+
+
+def test_a_coco_file_becomes_a_set_of_masks(coco):
+    probes = quietly(CocoJson(coco, coco.parent, use="masks"), others="ignore")
+    cat, crowd = torch.zeros(2, *SIZE, dtype=torch.bool)
+    cat[5:13, 20:28], crowd[:, :10] = True, True
+    row = probes.source_ids.index("1.png")
+    assert torch.equal(probes.masks[row], cat)
+    assert torch.equal(probes.ignore_masks[row], crowd)
+
+
+def test_a_path_is_read_by_what_is_there(coco, tmp_path):
+    folder = tmp_path / "sorted"
+    for i, name in enumerate(("cat", "cat", "dog")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(i)).save(folder / name / f"{i}.png")
+    for path in (folder, str(folder)):
+        probes = quietly(path, class_names=None)
+        assert (probes.class_names, probes.counts) == (("cat", "dog"), (2, 1))
+        assert sorted(probes.leaks_into(folder).exact) == [(name, name) for name in sorted(probes.source_ids)]
+    with pytest.raises(FileNotFoundError, match="path: expected a file or folder of annotations, and there is none at"):
+        quietly(tmp_path / "missing")
