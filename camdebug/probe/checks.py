@@ -228,9 +228,10 @@ def check_within(name: str, boxes: Sequence[Tensor], image_size: tuple[int, int]
     beyond = (every > torch.tensor([width, height, width, height]) + 1).any(1)
     if 2 * int(beyond.sum()) > len(every):
         swapped = not bool((every > torch.tensor([height, width, height, width]) + 1).any())
+        mend = _SWAPPED if swapped else _UNSCALED
         raise ValueError(
             f"{name}: {int(beyond.sum())} of {len(every)} boxes reach beyond the {height}x{width} picture (largest x "
-            f"{float(every[:, 2].max()):.0f}, largest y {float(every[:, 3].max()):.0f}); {_SWAPPED if swapped else _UNSCALED}"
+            f"{float(every[:, 2].max()):.0f}, largest y {float(every[:, 3].max()):.0f}); {mend}"
         )
 
 
