@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import erfc, sqrt
+from math import erfc, inf, sqrt
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ _LEAST_OF_CLASS = 8
 _OTHERS = 5
 _TO_CHOOSE_BY = 24
 SMALLEST_P = 1e-50
+_NOTHING = 1e-7
 
 
 class Annotated(Protocol):
@@ -137,10 +138,16 @@ class FitMatrix:
         By the exact mean and variance over all permutations and the normal limit (Hoeffding 1951,
         doi:10.1214/aoms/1177729545).
         """
+        return self._tail(float(self.own.sum()))
+
+    @property
+    def p_value_of_most(self) -> float:
+        """The same without the sixth of the pictures that fits best: the limit is no good where a few decide."""
+        return self._tail(float(np.sort(self.own)[: -(len(self.own) // 6) or None].sum()))
+
+    def _tail(self, total: float) -> float:
         variance = sum(float((block**2).sum()) / (len(block) - 1) for block in self.blocks)
-        if variance < 1e-18:
-            return 1.0
-        return max(SMALLEST_P, 0.5 * erfc(float(self.own.sum()) / sqrt(2 * variance)))
+        return max(SMALLEST_P, 0.5 * erfc(total / sqrt(2 * variance))) if variance > 1e-18 else 1.0
 
 
 def fit_matrix(sample: Sample, boxes: Floats, *, like: FitMatrix | None = None) -> FitMatrix:
@@ -157,8 +164,9 @@ def fit_matrix(sample: Sample, boxes: Floats, *, like: FitMatrix | None = None) 
 
 
 def _units(blocks: Sequence[Floats]) -> tuple[float, float]:
-    first, second = (max(1e-9, float(np.concatenate([b[kind].ravel() for b in blocks]).std())) for kind in (0, 1))
-    return first, second
+    """Infinite where all boxes are alike, so that what is left by rounding counts as nothing."""
+    first, second = (float(np.concatenate([block[kind].ravel() for block in blocks]).std()) for kind in (0, 1))
+    return first if first > _NOTHING else inf, second if second > _NOTHING else inf
 
 
 def _block(sample: Sample, boxes: Floats, group: Ints) -> Floats:

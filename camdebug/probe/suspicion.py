@@ -15,6 +15,8 @@ from camdebug.records import Provenance
 SURE = 1e-6
 """P-value that the other reading fits by chance: boxes that are right are practically never doubted. With 64 pictures
 at most it takes a mean gain of 0.6 standard deviations."""
+_NOT_A_FEW = 1e-3
+"""The same without the pictures where it fits best."""
 _BETTER_THAN_GIVEN = 1e-3
 """P-value that the boxes as given fit as well."""
 _GIVEN_AT_MOST = 0.67
@@ -103,7 +105,7 @@ def _promising(sample: Sample, probes: Annotated) -> list[_Reading]:
 def _compare(reading: _Reading, given: FitMatrix, sample: Sample) -> Suspicion | None:
     other = fit_matrix(sample, reading.boxes, like=given)
     p_value, better = other.p_value, int((other.own > given.own).sum())
-    if p_value >= SURE or better < _IN_MOST * len(other.own):
+    if p_value >= SURE or other.p_value_of_most >= _NOT_A_FEW or better < _IN_MOST * len(other.own):
         return None
     resized = fit_matrix(sample, _resized(sample.boxes, reading.boxes), like=given)
     if not all(_clearly_worse(before, other) for before in (given, resized)):

@@ -3,6 +3,7 @@
 import re
 import warnings
 from itertools import permutations
+from math import erfc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from camdebug import ProbeSet
 from camdebug.probe.box_fit import fits, pooled, shrink
-from camdebug.probe.fit_matrix import LEAST_PICTURES, FitMatrix, sample_of
+from camdebug.probe.fit_matrix import LEAST_PICTURES, FitMatrix, fit_matrix, sample_of
 from camdebug.probe.suspicion import suspicions
 from camdebug.records import Origin, Provenance
 
@@ -149,6 +150,13 @@ class TestSilent:
         images[:, :, 10:30, WIDTH - 14 : WIDTH - 2] += 5
         assert found(images, boxes) == ()
 
+    def test_equal_boxes_leave_nothing_but_rounding(self):
+        for seed in range(4):
+            images, boxes = scenes(50, size=(16, 16), boxes=np.array([[2, 2, 10, 11]] * 50), strength=0.0, seed=seed)
+            assert found(images, boxes) == ()
+            given = fit_matrix(sample_of(quiet(images, [0] * 50, boxes[:, None])), boxes.numpy())
+            assert given.p_value == 1.0
+
     def test_loose_boxes_are_not_wrong_ones(self):
         images, boxes = scenes()
         loose = boxes + torch.tensor([-4, -4, 4, 4])
@@ -183,7 +191,7 @@ class TestSilent:
             image[:, y1:y2, WIDTH - x2 : WIDTH - x1] += 5
         assert suspicions(quiet(images, labels, boxes[:, None])) == ()
         # The same in one class: now the tags tell boxes apart as objects would.
-        assert [d.kind for d in suspicions(quiet(images, [0] * 32, boxes[:, None]))] [0] == "mirrored"
+        assert next(d.kind for d in suspicions(quiet(images, [0] * 32, boxes[:, None]))) == "mirrored"
 
     def test_the_sample_has_enough_of_a_class(self):
         images, boxes = scenes(200, size=(12, 12))
@@ -243,6 +251,17 @@ class TestStatistics:
         sigma = np.std([first + second for first in parts[0] for second in parts[1]])
         z = sum(np.trace(b) for b in blocks) / sigma
         assert FitMatrix(blocks).p_value == pytest.approx(0.5 * (1 - torch.erf(torch.tensor(z / 2**0.5))).item())
+
+    def test_a_few_pictures_do_not_decide(self):
+        # One box of 50 differs from all others, and fits its own picture alone: one chance in 50, and no less.
+        fit = np.zeros((50, 50))
+        fit[0, 0] = 1.0
+        lone = FitMatrix((fit - fit.mean(0) - fit.mean(1, keepdims=True) + fit.mean(),))
+        assert lone.p_value < 1e-11
+        assert lone.p_value_of_most > 0.3
+        every = FitMatrix((np.eye(10) - 1 / 10,))  # a trace of 9, and a variance of 1 over permutations
+        assert every.p_value == pytest.approx(0.5 * erfc(9 / 2**0.5))
+        assert every.p_value_of_most == pytest.approx(0.5 * erfc(8.1 / 2**0.5))
 
     def test_a_matrix_of_zeros_is_no_evidence(self):
         assert FitMatrix((np.zeros((4, 4)),)).p_value == 1.0
