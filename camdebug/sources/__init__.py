@@ -2,10 +2,11 @@
 
 ``entry`` what they give · ``pictures`` open one as it was annotated · ``voc``, ``coco``, ``yolo`` the readers
 ``csv_table``, ``mask_folder``, ``picture_folder``, ``hugging_face`` more of them
-``find`` the one for a folder or file
+``crops`` each object of another source as a picture · ``find`` the reader for a folder or file
 """
 
 from camdebug.sources.coco import CocoJson
+from camdebug.sources.crops import ObjectCrops
 from camdebug.sources.csv_table import CsvTable
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
 from camdebug.sources.find import FORMATS, find_source
@@ -24,6 +25,7 @@ __all__ = [
     "Entry",
     "HuggingFaceRows",
     "MaskFolder",
+    "ObjectCrops",
     "PictureFolder",
     "Source",
     "Unusable",
