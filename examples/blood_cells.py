@@ -1,10 +1,14 @@
 """Tell red cells, white cells and platelets apart, and watch where the network looks.
 
-    python examples/blood_cells.py                   # smears that are drawn here
-    python examples/blood_cells.py --data BCCD       # the BCCD dataset, or another Pascal VOC folder of its classes
+    python examples/blood_cells.py                         # smears that are drawn here
+    python examples/blood_cells.py --data BCCD --side 224  # the BCCD dataset, or another Pascal VOC folder like it
+    python examples/blood_cells.py --magnified
 
 The annotations are of whole smears, the classifier sees one cell at a time. So each annotated cell is cut out with what
 lies around it, and its box goes with it; the other cells in the crop count neither as object nor as background.
+
+With ``--magnified`` every cell fills a quarter of its crop. A platelet is magnified more than a white cell then, and so
+are the grain and the neighbours around it: these tell the class, the network uses them, and camdebug says so.
 """
 
 import argparse
@@ -50,16 +54,16 @@ class Crops(Dataset):
 
 
 class CellClassifier(LightningModule):
+    """Your model stands here."""
+
     def __init__(self):
         super().__init__()
-        widths = (3, 16, 32, 64)
-        self.features = nn.Sequential(
-            *(
-                nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-                for a, b in zip(widths[:-1], widths[1:], strict=True)
-            )
-        )
-        self.head = nn.Linear(widths[-1], len(CLASSES))
+        stages = [
+            nn.Sequential(nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            for before, after in ((3, 16), (16, 32), (32, 64))
+        ]
+        self.features = nn.Sequential(*stages)
+        self.head = nn.Linear(64, len(CLASSES))
 
     def forward(self, images):
         return self.head(self.features(images).mean((2, 3)))
@@ -74,18 +78,19 @@ class CellClassifier(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=2e-3)
 
 
-def main(data: Path | None, output: Path, epochs: int = 4) -> CAMMonitor:
+def main(data: Path | None, output: Path, epochs: int = 4, side: int | None = 96) -> CAMMonitor:
+    """Train and watch; ``side`` of the crops in pixels of the smear, ``None`` for crops as large as the cell asks for."""
     seed_everything(0)
     if data is None:
         data = output / "smears"
         if not data.exists():
             draw_smears(data)
-    training, held_out = VocFolder(data, split="train"), VocFolder(data, split="val")
+    training = ObjectCrops(VocFolder(data, split="train"), side=side, most=2)
+    held_out = ObjectCrops(
+        VocFolder(data, split="val"), side=side, most=1
+    )  # crops of one smear show parts of each other
 
-    # one crop of a class from each smear: crops of one smear show parts of each other
-    probes = ProbeSet.from_source(
-        ObjectCrops(held_out, most=1), transform=validation, class_names=CLASSES, label_map=NAMES, per_class=40
-    )
+    probes = ProbeSet.from_source(held_out, transform=validation, class_names=CLASSES, label_map=NAMES, per_class=40)
     print(probes.summary(epochs=epochs))
     probes.preview(output / "probes.png")
     print(probes.leaks_into(training))
@@ -95,8 +100,8 @@ def main(data: Path | None, output: Path, epochs: int = 4) -> CAMMonitor:
     trainer = Trainer(max_epochs=epochs, logger=TensorBoardLogger(output), callbacks=[monitor], log_every_n_steps=5)
     trainer.fit(
         CellClassifier(),
-        DataLoader(Crops(ObjectCrops(training, most=2), augmented), batch_size=32, shuffle=True),
-        DataLoader(Crops(ObjectCrops(held_out, most=2), validation), batch_size=64),
+        DataLoader(Crops(training, augmented), batch_size=32, shuffle=True),
+        DataLoader(Crops(held_out, validation), batch_size=64),
     )
     print(f"tensorboard --logdir {output} --samples_per_plugin images=9999")
     return monitor
@@ -121,7 +126,7 @@ def draw_smear(rng: np.random.Generator) -> tuple[Image.Image, list[tuple[str, t
     width, height = 256, 192
     picture = Image.new("RGB", (width, height), (236, 222, 214))
     pen, cells, taken = ImageDraw.Draw(picture), [], []
-    for name, count, sizes in (("WBC", 1, (24, 30)), ("RBC", 8, (13, 17)), ("Platelets", 3, (4, 6))):
+    for name, count, sizes in (("WBC", 1, (24, 30)), ("RBC", 8, (13, 17)), ("Platelets", 3, (8, 10))):
         for _ in range(count):
             radius = int(rng.integers(*sizes, endpoint=True))
             x, y = (int(rng.integers(radius + 1, side - radius - 1)) for side in (width, height))
@@ -168,6 +173,8 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, help="Pascal VOC folder; without it smears are drawn")
     parser.add_argument("--output", type=Path, default=Path("blood-cells"))
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--side", type=int, default=96, help="of the crops, in pixels of the smear")
+    parser.add_argument("--magnified", action="store_true", help="crops as large as the cell asks for instead")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    main(options.data, options.output, options.epochs)
+    main(options.data, options.output, options.epochs, None if options.magnified else options.side)

@@ -30,7 +30,9 @@ class ObjectCrops:
 
     Attributes:
         source: with boxes.
-        context: side of the square, in longer sides of the box: at 2, an object that is as wide as high fills a quarter.
+        context: side of the square, in longer sides of the box: at 2 an object as wide as high fills a quarter.
+            Small objects are magnified then, and how large the grain of their surroundings is can tell the class.
+        side: of every square in pixels, in place of ``context``: all objects are seen at one scale.
         most: of a class from one picture, the first ones; ``None`` for all. For probes take 1: crops of one picture
             show parts of each other, and what is measured on them is not independent.
         least_side: of the square in pixels; smaller ones are left out.
@@ -38,14 +40,16 @@ class ObjectCrops:
 
     source: Source
     context: float = 2.0
+    side: int | None = None
     most: int | None = None
     least_side: int = 8
 
     def __post_init__(self) -> None:
         if not isinstance(self.context, (int, float)) or not (isfinite(self.context) and self.context >= 1):
             raise ValueError(f"context: expected 1 or more sides of the box, got {self.context!r}")
-        if self.most is not None and (type(self.most) is not int or self.most < 1):
-            raise ValueError(f"most: expected a whole number of at least 1, or None, got {self.most!r}")
+        for name, value in (("side", self.side), ("most", self.most)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(f"{name}: expected a whole number of at least 1, or None, got {value!r}")
         if type(self.least_side) is not int or self.least_side < 1:
             raise ValueError(f"least_side: expected a whole number of at least 1, got {self.least_side!r}")
 
@@ -76,7 +80,7 @@ class ObjectCrops:
             if found.ignored or found.box is None or taken[found.name] == self.most:
                 continue
             source_id = f"{entry.source_id}#{number}"
-            window = _window(found.box, size, self.context)
+            window = _window(found.box, size, self.context, self.side)
             if window is None or min(window[2] - window[0], window[3] - window[1]) < self.least_side:
                 reason = "box that cannot be cut out" if window is None else f"crop below {self.least_side} pixels"
                 exclusions.append(Exclusion(source_id, reason))
@@ -98,7 +102,7 @@ def _size(entry: Entry) -> tuple[int, int]:
     return picture.height, picture.width
 
 
-def _window(box: Box, size: tuple[int, int], context: float) -> Window | None:
+def _window(box: Box, size: tuple[int, int], context: float, fixed: int | None) -> Window | None:
     """Left, top, right and bottom in whole pixels of the picture; ``None`` for a box without area in it."""
     height, width = size
     if not all(isfinite(v) for v in box):
@@ -106,7 +110,7 @@ def _window(box: Box, size: tuple[int, int], context: float) -> Window | None:
     left, top, right, bottom = max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))
     if right <= left or bottom <= top:
         return None
-    side = context * max(right - left, bottom - top)
+    side = fixed or context * max(right - left, bottom - top)
     x, y = (_span((low + high) / 2, side, end) for low, high, end in ((left, right, width), (top, bottom, height)))
     return x[0], y[0], x[1], y[1]
 

@@ -89,19 +89,28 @@ def test_a_box_that_cannot_be_cut_out_is_left_out_with_the_reason(tmp_path, box,
     assert [crop.source_id for crop in found.entries] == ["one.png#1"]
 
 
+def test_at_one_side_for_all_the_square_does_not_depend_on_the_box(tmp_path):
+    objects = [("a", (20.0, 10.0, 24.0, 12.0)), ("b", (30.0, 10.0, 46.0, 30.0))]
+    crops = ObjectCrops(Written(tmp_path, objects), side=12).read().entries
+    assert [corner_and_size(crop) for crop in crops] == [((16, 5), (12, 12)), ((32, 14), (12, 12))]
+    assert crops[1].objects[0].box == (-2.0, -4.0, 14.0, 16.0)
+
+
 def test_without_a_declared_size_the_picture_is_asked(tmp_path):
     (crop,) = ObjectCrops(Written(tmp_path, [("cell", (52.0, 30.0, 60.0, 40.0))], size=None)).read().entries
     assert corner_and_size(crop) == ((40, 20), (20, 20))
 
 
-@pytest.mark.parametrize("name, value", [("context", 0.5), ("context", float("nan")), ("most", 0), ("least_side", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("context", 0.5), ("context", float("nan")), ("side", 0.5), ("most", 0), ("least_side", 0)]
+)
 def test_a_wrong_option_is_named(tmp_path, name, value):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         ObjectCrops(Written(tmp_path, []), **{name: value})
 
 
 def test_masks_cannot_be_cut_out(tmp_path):
-    with pytest.raises(ValueError, match="^source: expected boxes to cut out, got masks"):
+    with pytest.raises(ValueError, match=r"^source: expected boxes to cut out, got masks"):
         ObjectCrops(Written(tmp_path, [], kind="masks")).read()
 
 
@@ -112,5 +121,5 @@ def test_crops_become_probes_whose_boxes_lie_where_the_objects_are(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two probes are few
         probes = ProbeSet.from_source(ObjectCrops(Written(tmp_path, objects)), class_names=["a", "b"])
-    assert [[0.25, 0.25, 0.75, 0.75]] * 2 == [(b[0] / 16).tolist() for b in probes.boxes]
+    assert [(b[0] / 16).tolist() for b in probes.boxes] == [[0.25, 0.25, 0.75, 0.75]] * 2
     assert probes.labels.tolist() == [0, 1]
