@@ -165,7 +165,7 @@ def _from_deep(image: Image) -> Image:
 
 def _orientation(image: Image) -> int:
     """Of the EXIF tag, 1 to 8. 1 is upright, and what a missing or senseless tag means."""
-    if "exif" not in image.info or image.format == "TIFF":
+    if "exif" not in image.info:  # as in TIFF, whose tags are its own
         return 1
     try:
         value = image.getexif().get(_ORIENTATION)

@@ -15,7 +15,7 @@ from camdebug.sources.coco_masks import coco_mask
 from camdebug.sources.pictures import open_picture, picture_size
 
 HEIGHT, WIDTH = 6, 8
-OFTEN = settings(max_examples=40, deadline=None, database=None)
+OFTEN = settings(max_examples=30, deadline=None, database=None)
 
 VOC = b"""<?xml version="1.0" encoding="utf-8"?><!DOCTYPE annotation><annotation><filename>a.png</filename>
 <size><width>8</width><height>6</height></size><object><name>cat</name><difficult>0</difficult><bndbox><xmin>1</xmin>

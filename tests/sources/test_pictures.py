@@ -196,7 +196,9 @@ def test_boxes_of_a_picture_of_another_size_are_not_trusted(tmp_path):
     swapped = "annotated for a picture of another size (height and width swapped)"
     assert reason(tmp_path / "a.png", BOXED, (WIDTH, HEIGHT)) == swapped
     assert open_picture(entry(tmp_path / "a.png", NAMED, (8, 12))).size == (WIDTH, HEIGHT)
-    assert reason(turned_file(tmp_path, 6), BOXED, (8, 12)) == "annotated for a picture of another size"
+    for orientation in (3, 6):
+        path = turned_file(tmp_path, orientation)
+        assert reason(path, BOXED, (8, 12)) == "annotated for a picture of another size"
     assert reason(turned_file(tmp_path, 6), BOXED, (WIDTH, HEIGHT), exif="ignore") == swapped
 
 
