@@ -56,7 +56,6 @@ def build(
         annotations, class_names=class_names, class_to_idx=class_to_idx, label_map=label_map, others=others
     )
     check_annotated_boxes(annotations)
-    check_inside(annotations.entries, annotations.source)
     placer = Placer(carrier, annotations.kind, naming, limits.seed, exif, random=carrier.random)
     drawing = Drawing(placer, limits, naming.names)
     with preserved_rng():  # pictures may come from calls that others wrote

@@ -87,6 +87,10 @@ class TestOrder:
         assert self.order(shuffled) == self.order()
         assert self.order(seed=1) != self.order()
 
+    def test_each_round_begins_with_another_size(self):
+        first = {int(self.order(seed=seed)[0].removesuffix(".png")) // (100 // STRATA) for seed in range(20)}
+        assert len(first) > 1
+
     def test_pictures_of_unknown_size_take_their_turn(self):
         unknown = [entry(i, square(5), size=None) for i in range(100, 120)]
         order = self.order([*self.ENTRIES, *unknown])
