@@ -2,5 +2,5 @@
 
 ``boxes`` geometry of boxes on grids · ``checks`` what may enter · ``probe_set`` the set itself · ``dataset`` how one
 is drawn from an annotated dataset: ``reading`` one sample, ``classes`` what its labels mean, ``torchvision_sets`` COCO
-and VOC.
+and VOC; ``saving`` and ``loading`` keep a set on disk, as ``saved`` describes.
 """

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -140,6 +141,23 @@ class ProbeSet:
         return probes
 
     @classmethod
+    def load(cls, folder: str | Path) -> ProbeSet:
+        """The set that :meth:`save` wrote: the same numbers, bit for bit, with the same fingerprint.
+
+        Nothing that is read can run code, lead out of the folder or fill the memory. Other files in it are left aside.
+
+        Args:
+            folder: that it was saved to.
+
+        Raises:
+            TypeError: ``folder`` is no path.
+            ValueError: there is no set, it is damaged, or of a newer format; the message says which, and what to do.
+        """
+        from camdebug.probe.loading import load
+
+        return load(folder, cls._of)
+
+    @classmethod
     def _of(cls, content: Content) -> ProbeSet:
         """What is checked already; says nothing, so that every way to a set ends in one warning."""
         probes = cls.__new__(cls)
@@ -211,6 +229,32 @@ class ProbeSet:
         """``(N, H, W)`` bool: pixels of any annotated object, ignored ones included."""
         found = self.object_masks() | box_geometry.pixel_masks(self.ignore, self.image_size)
         return found if self.ignore_masks is None else found | self.ignore_masks
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write all of it, for :meth:`load`: ``.npz`` files of numbers and one JSON file that people can read.
+
+        The folder is there whole or not at all. With ``overwrite`` an older set stays whole until the new one is
+        complete; other files in the folder stay as they are.
+
+        Args:
+            folder: to be made; empty, or with an older set to ``overwrite``.
+            overwrite: whether an older set gives way.
+
+        Raises:
+            FileExistsError: something is there.
+            OSError: it cannot be written; an older set is as it was.
+            TypeError, ValueError: ``folder`` is no path, or the pictures are too large; the message says by how much.
+
+        >>> import tempfile
+        >>> probes = ProbeSet(torch.zeros(2, 3, 8, 8), [0, 1])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     probes.save(folder)
+        ...     ProbeSet.load(folder).fingerprint == probes.fingerprint
+        True
+        """
+        from camdebug.probe.saving import save
+
+        save(self, folder, overwrite=overwrite)
 
     def _report(self, *notes: str) -> None:
         """Give the one warning of a construction, at the line of the user, two frames up."""
