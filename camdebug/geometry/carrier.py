@@ -28,20 +28,27 @@ class Carried:
 
 
 class Carrier(Protocol):
-    """Of one transform.
+    """Of one transform."""
 
-    Attributes:
-        text: of the transform, for people and records.
-        random: whether it is known to be random, by what it is made of.
-        mean: of the normalisation it ends with, one value a channel, for pictures in [0, 1]; ``None`` when it has none
-            that can be read.
-        std: likewise.
-    """
+    @property
+    def text(self) -> str:
+        """Of the transform, for people and records."""
+        ...
 
-    text: str
-    random: bool
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
+    @property
+    def random(self) -> bool:
+        """Whether it is known to be random, by what it is made of."""
+        ...
+
+    @property
+    def mean(self) -> tuple[float, ...] | None:
+        """Of its normalisation, one value a channel, for pictures in [0, 1]; ``None`` when none can be read."""
+        ...
+
+    @property
+    def std(self) -> tuple[float, ...] | None:
+        """Likewise."""
+        ...
 
     def carry(self, picture: Image, boxes: Tensor, masks: Tensor, *, seed: int) -> Carried:
         """Transform all of them alike; what is random is drawn under generators seeded for this call alone.

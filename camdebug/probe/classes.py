@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from operator import index
 
 from camdebug.probe.checks import check_names, name_a_few
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by an unknown name, to be put right behind it in a message; empty without any.
+
+    >>> near_matches("dgo", ["Cat", "Dog"])
+    ' (near: Dog)'
+    >>> near_matches("zebra", ["cat", "dog"])
+    ''
+    """
+    spelled: dict[str, str] = {}
+    for other in known:
+        spelled.setdefault(other.casefold(), other)
+    found = get_close_matches(name.casefold(), spelled)
+    return f" (near: {', '.join(spelled[match] for match in found)})" if found else ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,10 @@ from camdebug.probe import boxes as box_geometry
 from camdebug.probe.checks import name_a_few, summarise
 from camdebug.probe.content import Content, Offered, check
 from camdebug.records import Exclusion, Provenance
+
+if TYPE_CHECKING:
+    from camdebug.probe.leaks import Leaks
+    from camdebug.sources.pictures import Exif
 
 
 class ProbeSet:
@@ -156,6 +160,93 @@ class ProbeSet:
         from camdebug.probe.loading import load
 
         return load(folder, cls._of)
+
+    @classmethod
+    def from_source(
+        cls,
+        source: Any,  # noqa: ANN401 - a source, its annotations or a path
+        *,
+        transform: Any = None,  # noqa: ANN401
+        image_transform: Any = None,  # noqa: ANN401
+        geometry: Any = None,  # noqa: ANN401
+        class_names: Sequence[str] | None = None,
+        class_to_idx: Mapping[str, int] | None = None,
+        label_map: Mapping[str, str] | None = None,
+        others: str = "error",
+        per_class: int = 40,
+        seed: int = 0,
+        min_area: float = 0.02,
+        max_area: float = 0.7,
+        exif: Exif = "auto",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> ProbeSet:
+        """Draw up to ``per_class`` probes a class from annotated files, small and large objects alike.
+
+        One probe stands for one class in one picture: its objects of that class are the probe's, all others are
+        ignored regions. Only pictures that are tried are decoded. Those that cannot serve are left out and counted.
+
+        Args:
+            source: of :mod:`camdebug.sources`, its annotations, or a path from which the kind of annotation is found.
+            transform: the model's, which carries pictures and annotations together.
+            image_transform: in place of it one that takes pictures alone, with
+            geometry: what it does to places.
+            class_names: the model's classes in the order of its outputs; or
+            class_to_idx: ``{class name: 0 to K-1}``.
+            label_map: ``{annotated name: class name}`` where they differ.
+            others: ``"ignore"`` makes objects of unknown classes ignored regions; by default they are an error.
+            per_class: at most so many probes a class.
+            seed: of the selection, and of random transforms.
+            min_area: least share of the picture, after the transform, that the objects of a probe take; and
+            max_area: most.
+            exif: ``"apply"`` turns pictures upright, ``"ignore"`` does not; ``"auto"`` tells by the annotated size.
+            mean: as for :class:`ProbeSet`, by default that of the transform;
+            std: likewise.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong, or the source as a whole.
+        """
+        from camdebug.geometry.find import carrier_of
+        from camdebug.probe.drawing import Limits
+        from camdebug.probe.from_source import build, duplicate_note
+
+        built = build(
+            source,
+            carrier_of(transform, image_transform=image_transform, geometry=geometry),
+            limits=Limits(per_class, seed, min_area, max_area),
+            class_names=class_names,
+            class_to_idx=class_to_idx,
+            label_map=label_map,
+            others=others,
+            exif=exif,
+            mean=mean,
+            std=std,
+        )
+        probes = cls._of(built.content)
+        probes._report(*built.notes, *duplicate_note(probes.near_duplicates(), probes.source_ids))
+        return probes
+
+    def near_duplicates(self, *, threshold: float | None = None) -> tuple[tuple[int, int, float], ...]:
+        """Rows of probes that show nearly the same picture, and the correlation of small grey copies, 1 if equal.
+
+        Pictures re-encoded, resized, mirrored, brighter or darker are found; two classes in one picture are no pair.
+        Without ``threshold`` it is .95, and more where different pictures of the set come near that.
+        """
+        from camdebug.probe.duplicates import near_duplicates
+
+        return near_duplicates(self, threshold=threshold)
+
+    def leaks_into(self, train_dataset: Any, *, threshold: float | None = None) -> Leaks:  # noqa: ANN401
+        """Look for the probes among the pictures that are trained on: the same to the last pixel, or nearly.
+
+        Args:
+            train_dataset: a source, its annotations, a path, or a map-style dataset: of torchvision's own and of
+                Hugging Face the stored pictures are compared, of others what ``dataset[i]`` gives, once.
+            threshold: as of :meth:`near_duplicates`.
+        """
+        from camdebug.probe.leaks import leaks_into
+
+        return leaks_into(self, train_dataset, threshold=threshold)
 
     @classmethod
     def _of(cls, content: Content) -> ProbeSet:

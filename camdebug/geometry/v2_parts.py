@@ -1,0 +1,204 @@
+"""What a torchvision.transforms.v2 pipeline is made of: which steps can be followed, are random, or normalise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+from torch import nn
+from torchvision import transforms as v1
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from camdebug.geometry.described import kind_of
+
+# They change boxes and nothing else: what they do to them says nothing about where the model sees the object.
+_OF_BOXES_ALONE = {
+    "SanitizeBoundingBoxes",
+    "SanitizeKeyPoints",
+    "ConvertBoundingBoxFormat",
+    "ToPureTensor",
+    "SetClampingMode",
+}
+_SEVERAL_PICTURES = {"CutMix": "mixes pictures", "MixUp": "mixes pictures"} | dict.fromkeys(
+    ("FiveCrop", "TenCrop"), "gives several pictures"
+)
+# Without a draw of their own when they are sure to be applied.
+_FIXED_IF_SURE = {
+    "RandomHorizontalFlip",
+    "RandomVerticalFlip",
+    "RandomGrayscale",
+    "RandomInvert",
+    "RandomEqualize",
+    "RandomAutocontrast",
+    "RandomPosterize",
+    "RandomSolarize",
+    "RandomAdjustSharpness",
+}
+_RANDOM = {
+    "AutoAugment",
+    "RandAugment",
+    "TrivialAugmentWide",
+    "AugMix",
+    "ElasticTransform",
+    "GaussianNoise",
+    "ScaleJitter",
+}
+
+
+def is_v2(transform: Any) -> bool:  # noqa: ANN401
+    """Whether it is a v2 transform, or one of those containers that hold v2 transforms alone."""
+    held = _held(transform)
+    if held is not None and not isinstance(transform, v2.Transform):
+        return bool(held) and any(is_v2(part) for part in held)
+    return isinstance(transform, v2.Transform)
+
+
+def followable(transform: Any) -> Any:  # noqa: ANN401
+    """A copy of the pipeline that moves a pair of picture and target, in float64 and without dropping boxes.
+
+    Raises:
+        TypeError: when a step cannot be followed.
+    """
+    held = _held(transform)
+    if held is None:
+        return _step(transform)
+    parts = [followable(part) for part in held] or [v2.Identity()]
+    if isinstance(transform, v2.RandomApply):
+        return v2.RandomApply(parts, p=transform.p)
+    if isinstance(transform, v2.RandomChoice):
+        return v2.RandomChoice(parts, p=transform.p)
+    return v2.RandomOrder(parts) if isinstance(transform, v2.RandomOrder) else v2.Compose(parts)
+
+
+def leaves(pipeline: Any) -> list[Any]:  # noqa: ANN401
+    """The steps, whatever they are nested in."""
+    held = _held(pipeline)
+    return [pipeline] if held is None else [leaf for part in held for leaf in leaves(part)]
+
+
+def is_torchvisions(step: Any) -> bool:  # noqa: ANN401
+    """Whether torchvision says what the step does: a Lambda and a class of the user's own say it themselves."""
+    module = type(step).__module__
+    return module.startswith("torchvision.") and not isinstance(step, v2.Lambda)
+
+
+def name_of(step: Any) -> str:  # noqa: ANN401
+    """Of a step, for a message."""
+    inner = getattr(step, "lambd", None)
+    return f"Lambda of {kind_of(inner)}" if inner is not None else type(step).__name__
+
+
+def is_random(pipeline: Any) -> bool:  # noqa: ANN401
+    """Whether it draws anything, by what it is made of."""
+    held, name = _held(pipeline), type(pipeline).__name__
+    if held is None:
+        return _draws(pipeline)
+    if name in ("RandomChoice", "RandomOrder") and len(held) > 1:
+        return True
+    sure = getattr(pipeline, "p", 1.0) if name == "RandomApply" else 1.0
+    return sure != 0 and (sure != 1 or any(is_random(part) for part in held))
+
+
+def normalisation(pipeline: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:  # noqa: ANN401
+    """Mean and standard deviation for pictures in [0, 1], where one Normalize is sure and its input can be told."""
+    steps = _sure_steps(pipeline)
+    names = [type(step).__name__ for step in steps]
+    if names.count("Normalize") != 1 or not all(is_torchvisions(step) for step in steps):
+        return None, None
+    if any(type(leaf).__name__ == "Normalize" for leaf in leaves(pipeline) if leaf not in steps):
+        return None, None
+    at = names.index("Normalize")
+    unit = 1.0 if any(_scales(step) for step in steps[:at]) else 255.0
+    mean, std = (tuple(float(value) / unit for value in getattr(steps[at], key)) for key in ("mean", "std"))
+    grey = any(getattr(step, "num_output_channels", 3) == 1 for step in steps[:at])
+    return (mean, std) if len(mean) > 1 or grey else (None, None)
+
+
+def _held(transform: Any) -> list[Any] | None:  # noqa: ANN401
+    """The parts of a container; ``None`` of a single step."""
+    if type(transform) in (v2.Compose, v2.RandomApply, v2.RandomChoice, v2.RandomOrder, v1.Compose):
+        return list(transform.transforms)
+    return list(transform) if type(transform) is nn.Sequential else None
+
+
+def _step(step: Any) -> Any:  # noqa: ANN401
+    name = type(step).__name__
+    if isinstance(step, nn.Identity) or (name in _OF_BOXES_ALONE and is_torchvisions(step)):
+        return v2.Identity()
+    _check_step(step, name)
+    if isinstance(step, v2.Lambda):
+        return step if object not in step.types else _PictureLambda(step.lambd)
+    if isinstance(step, v2.ToDtype) and isinstance(step.dtype, dict):
+        step = copy(step)
+        step.dtype = {**step.dtype, tv_tensors.BoundingBoxes: None, tv_tensors.Mask: None}
+    return step
+
+
+def _check_step(step: Any, name: str) -> None:  # noqa: ANN401
+    if name in _SEVERAL_PICTURES:
+        raise TypeError(f"transform: expected one picture from one, but {name} {_SEVERAL_PICTURES[name]}; leave it out")
+    if isinstance(step, v2.Transform):
+        return
+    twin = getattr(v2, name, None) if type(step).__module__.startswith("torchvision.") else None
+    mend = f"use transforms.v2.{name}" if twin is not None else "write it as a transforms.v2.Transform"
+    if name == "ToTensor":
+        mend = "use transforms.v2.ToImage() and transforms.v2.ToDtype(torch.float32, scale=True)"
+    raise TypeError(
+        f"transform: expected steps of transforms.v2, got {kind_of(step)} ({type(step).__module__}) among them: it "
+        f"moves pictures and leaves boxes behind; {mend}, or use image_transform= and geometry=[...] instead"
+    )
+
+
+class _PictureLambda(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
+    """A Lambda without types is meant for the picture: with a target it would be called with the boxes too."""
+
+    def __init__(self, lambd: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        moved = isinstance(inpt, (tv_tensors.BoundingBoxes, tv_tensors.Mask))
+        return inpt if moved else self.lambd(inpt)
+
+
+def _draws(step: Any) -> bool:  # noqa: ANN401
+    name = _known_name(step)
+    sure = getattr(step, "p", None)
+    if sure == 0 and name.startswith("Random"):
+        return False
+    if name in _FIXED_IF_SURE:
+        return bool(sure != 1)
+    if name == "ColorJitter":
+        return any(_wide(getattr(step, key)) for key in ("brightness", "contrast", "saturation", "hue"))
+    if name == "GaussianBlur":
+        return _wide(step.sigma)
+    if name == "JPEG":
+        return _wide(step.quality)
+    if name == "RandomRotation":
+        return _wide(step.degrees)
+    return name.startswith("Random") or name in _RANDOM
+
+
+def _known_name(step: Any) -> str:  # noqa: ANN401
+    """Of torchvision's class that it is, or is derived from."""
+    known = [cls.__name__ for cls in type(step).__mro__ if cls.__module__.startswith("torchvision.")]
+    return known[0] if known and not known[0].startswith("_") and known[0] != "Transform" else type(step).__name__
+
+
+def _wide(bounds: Any) -> bool:  # noqa: ANN401
+    return bounds is not None and min(bounds) != max(bounds)
+
+
+def _sure_steps(pipeline: Any) -> list[Any]:  # noqa: ANN401
+    """The steps that every picture goes through, in order."""
+    held = _held(pipeline)
+    if held is None:
+        return [pipeline]
+    sure = type(pipeline).__name__ == "Compose" or getattr(pipeline, "p", None) == 1 or len(held) == 1
+    return [step for part in held for step in _sure_steps(part)] if sure else []
+
+
+def _scales(step: Any) -> bool:  # noqa: ANN401
+    return type(step).__name__ in ("ToTensor", "ConvertImageDtype") or bool(getattr(step, "scale", None) is True)
