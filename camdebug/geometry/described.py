@@ -20,9 +20,18 @@ def described(transform: Any) -> str:  # noqa: ANN401 - anything has a repr
     """
     if getattr(transform, "__qualname__", None) and not isinstance(transform, type):
         return _short(transform.__qualname__)
-    found = _FUNCTION.sub(lambda match: _short(match[1]), repr(transform))
+    found = _FUNCTION.sub(lambda match: _short(match[1]), _text(transform))
     lines = (line.rstrip() for line in _ADDRESS.sub("", _OBJECT.sub(r"\1()", found)).splitlines())
     return "\n".join(line for line in lines if line)
+
+
+def _text(transform: Any) -> str:  # noqa: ANN401
+    try:
+        return repr(transform)
+    except ValueError:  # albumentations' Lambda without a name has no repr, nor has what holds one
+        steps = getattr(transform, "transforms", None)
+        inner = "" if steps is None else ", ".join(_text(step) for step in steps)
+        return f"{type(transform).__qualname__}({inner})"
 
 
 def kind_of(transform: Any) -> str:  # noqa: ANN401

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,10 +28,14 @@ def picture_of(found: Any, *, name: str, mend: str = _MEND) -> Tensor:  # noqa: 
     return picture
 
 
-def within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """The parts of ``(k, 4)`` xyxy boxes that lie in a picture of height and width ``size``; nothing has no area."""
-    height, width = size
-    return torch.stack([boxes[:, 0::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)], dim=2).reshape(-1, 4)
+@contextmanager
+def carrying(argument: str) -> Iterator[None]:
+    """Say whose error it is, when a pipeline refuses its input."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{argument}: could not carry a picture with its boxes and masks: {error}") from error
 
 
 def put_back(rows: list[int], kept: Tensor, count: int) -> Tensor:

@@ -13,7 +13,8 @@ from torchvision.transforms.v2 import functional
 from camdebug.geometry import v2_parts
 from camdebug.geometry.carrier import Carried
 from camdebug.geometry.described import described
-from camdebug.geometry.outcome import picture_of, put_back, within
+from camdebug.geometry.moves import within
+from camdebug.geometry.outcome import carrying, picture_of, put_back
 from camdebug.geometry.watch import Watch
 from camdebug.rng import seeded_rng
 
@@ -51,7 +52,8 @@ class V2Carrier:
             "masks": tv_tensors.Mask(masks),
             "labels": torch.arange(len(boxes)),
         }
-        output = self.pipeline((picture, target))
+        with carrying("transform"):
+            output = self.pipeline((picture, target))
         if not (isinstance(output, (tuple, list)) and len(output) == 2 and isinstance(output[1], dict)):
             raise ValueError(
                 "transform: did not carry the boxes along: expected the picture and its target to come out, got "
@@ -69,11 +71,10 @@ def v2_carrier(transform: Any) -> V2Carrier:  # noqa: ANN401
         TypeError: when a part of it cannot be followed; the message names the part.
     """
     pipeline = v2_parts.followable(transform)
-    leaves = v2_parts.leaves(pipeline)
-    mean, std = v2_parts.normalisation(pipeline)
-    opaque = [leaf for leaf in leaves if not v2_parts.is_torchvisions(leaf)]
-    watch = Watch("transform", " and ".join(v2_parts.name_of(leaf) for leaf in opaque))
-    return V2Carrier(pipeline, described(transform), v2_parts.is_random(pipeline), mean, std, watch)
+    opaque = [v2_parts.name_of(leaf) for leaf in v2_parts.leaves(transform) if v2_parts.is_opaque(leaf)]
+    mean, std = v2_parts.normalisation(transform)
+    watch = Watch("transform", " and ".join(opaque))
+    return V2Carrier(pipeline, described(transform), v2_parts.is_random(transform), mean, std, watch)
 
 
 def _annotations(target: dict[str, Any], size: tuple[int, int], count: int, masks: int) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from camdebug.geometry.described import kind_of
+from camdebug.geometry.moves import Scale
+from camdebug.geometry.steps import CenterCrop
 
 # They change boxes and nothing else: what they do to them says nothing about where the model sees the object.
 _OF_BOXES_ALONE = {
@@ -21,9 +24,11 @@ _OF_BOXES_ALONE = {
     "ToPureTensor",
     "SetClampingMode",
 }
-_SEVERAL_PICTURES = {"CutMix": "mixes pictures", "MixUp": "mixes pictures"} | dict.fromkeys(
-    ("FiveCrop", "TenCrop"), "gives several pictures"
-)
+_REFUSED = {
+    **dict.fromkeys(("CutMix", "MixUp"), "mixes pictures"),
+    **dict.fromkeys(("FiveCrop", "TenCrop"), "gives several pictures"),
+    **dict.fromkeys(("AutoAugment", "RandAugment", "TrivialAugmentWide", "AugMix"), "moves pictures and no boxes"),
+}
 # Without a draw of their own when they are sure to be applied.
 _FIXED_IF_SURE = {
     "RandomHorizontalFlip",
@@ -36,15 +41,7 @@ _FIXED_IF_SURE = {
     "RandomSolarize",
     "RandomAdjustSharpness",
 }
-_RANDOM = {
-    "AutoAugment",
-    "RandAugment",
-    "TrivialAugmentWide",
-    "AugMix",
-    "ElasticTransform",
-    "GaussianNoise",
-    "ScaleJitter",
-}
+_RANDOM = {"ElasticTransform", "GaussianNoise", "ScaleJitter"}
 
 
 def is_v2(transform: Any) -> bool:  # noqa: ANN401
@@ -78,10 +75,9 @@ def leaves(pipeline: Any) -> list[Any]:  # noqa: ANN401
     return [pipeline] if held is None else [leaf for part in held for leaf in leaves(part)]
 
 
-def is_torchvisions(step: Any) -> bool:  # noqa: ANN401
-    """Whether torchvision says what the step does: a Lambda and a class of the user's own say it themselves."""
-    module = type(step).__module__
-    return module.startswith("torchvision.") and not isinstance(step, v2.Lambda)
+def is_opaque(step: Any) -> bool:  # noqa: ANN401
+    """Whether only its author knows what it does: a Lambda, or a class that is not torchvision's."""
+    return isinstance(step, v2.Lambda) or not type(step).__module__.startswith(("torchvision.", "torch.nn."))
 
 
 def name_of(step: Any) -> str:  # noqa: ANN401
@@ -105,7 +101,7 @@ def normalisation(pipeline: Any) -> tuple[tuple[float, ...] | None, tuple[float,
     """Mean and standard deviation for pictures in [0, 1], where one Normalize is sure and its input can be told."""
     steps = _sure_steps(pipeline)
     names = [type(step).__name__ for step in steps]
-    if names.count("Normalize") != 1 or not all(is_torchvisions(step) for step in steps):
+    if names.count("Normalize") != 1 or any(is_opaque(step) for step in steps):
         return None, None
     if any(type(leaf).__name__ == "Normalize" for leaf in leaves(pipeline) if leaf not in steps):
         return None, None
@@ -125,11 +121,14 @@ def _held(transform: Any) -> list[Any] | None:  # noqa: ANN401
 
 def _step(step: Any) -> Any:  # noqa: ANN401
     name = type(step).__name__
-    if isinstance(step, nn.Identity) or (name in _OF_BOXES_ALONE and is_torchvisions(step)):
+    if isinstance(step, nn.Identity) or (name in _OF_BOXES_ALONE and not is_opaque(step)):
         return v2.Identity()
     _check_step(step, name)
-    if isinstance(step, v2.Lambda):
-        return step if object not in step.types else _PictureLambda(step.lambd)
+    if isinstance(step, v2.RandomErasing) or (isinstance(step, v2.Lambda) and object in step.types):
+        return _OfPicture(step)
+    if type(step) in _EXACT:
+        step = copy(step)
+        step.__class__ = _EXACT[type(step)]
     if isinstance(step, v2.ToDtype) and isinstance(step.dtype, dict):
         step = copy(step)
         step.dtype = {**step.dtype, tv_tensors.BoundingBoxes: None, tv_tensors.Mask: None}
@@ -137,8 +136,10 @@ def _step(step: Any) -> Any:  # noqa: ANN401
 
 
 def _check_step(step: Any, name: str) -> None:  # noqa: ANN401
-    if name in _SEVERAL_PICTURES:
-        raise TypeError(f"transform: expected one picture from one, but {name} {_SEVERAL_PICTURES[name]}; leave it out")
+    if name in _REFUSED:
+        raise TypeError(
+            f"transform: expected one picture from one, and its boxes, but {name} {_REFUSED[name]}; leave it out"
+        )
     if isinstance(step, v2.Transform):
         return
     twin = getattr(v2, name, None) if type(step).__module__.startswith("torchvision.") else None
@@ -146,21 +147,50 @@ def _check_step(step: Any, name: str) -> None:  # noqa: ANN401
     if name == "ToTensor":
         mend = "use transforms.v2.ToImage() and transforms.v2.ToDtype(torch.float32, scale=True)"
     raise TypeError(
-        f"transform: expected steps of transforms.v2, got {kind_of(step)} ({type(step).__module__}) among them: it "
-        f"moves pictures and leaves boxes behind; {mend}, or use image_transform= and geometry=[...] instead"
+        f"transform: expected steps of transforms.v2, got {kind_of(step)} of {_home(step)} among them: it moves "
+        f"pictures and leaves boxes behind; {mend}, or use image_transform= and geometry=[...] instead"
     )
 
 
-class _PictureLambda(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
-    """A Lambda without types is meant for the picture: with a target it would be called with the boxes too."""
+def _home(step: Any) -> str:  # noqa: ANN401
+    module = str(getattr(step, "__module__", "an unknown module"))
+    return "torchvision.transforms, the first kind" if module.startswith("torchvision.") else module
 
-    def __init__(self, lambd: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self.lambd = lambd
+
+class _CenterCrop(v2.CenterCrop):  # type: ignore[misc]  # torchvision is not typed
+    """Boxes by the padding that torchvision gives a small picture; its own are off by a pixel for some odd sizes."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
-        moved = isinstance(inpt, (tv_tensors.BoundingBoxes, tv_tensors.Mask))
-        return inpt if moved else self.lambd(inpt)
+        if not isinstance(inpt, tv_tensors.BoundingBoxes):
+            return super().transform(inpt, params)
+        window = CenterCrop(self.size).window(inpt.canvas_size)
+        return functional.crop(inpt, window.top, window.left, window.height, window.width)
+
+
+class _Resize(v2.Resize):  # type: ignore[misc]  # torchvision is not typed
+    """Boxes by float64 ratios; torchvision's own are float32 ones."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        moved = super().transform(inpt, params)
+        if not isinstance(inpt, tv_tensors.BoundingBoxes):
+            return moved
+        boxes = Scale(*moved.canvas_size).boxes(inpt.as_subclass(Tensor), inpt.canvas_size)
+        return tv_tensors.wrap(boxes, like=moved)
+
+
+_EXACT = {v2.CenterCrop: _CenterCrop, v2.Resize: _Resize}
+
+
+class _OfPicture(nn.Module):
+    """A step that is meant for the picture, and would fail, or do what nobody meant, with the boxes."""
+
+    def __init__(self, step: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, sample: tuple[Any, Any]) -> tuple[Any, Any]:
+        picture, target = sample
+        return self.step(picture), target
 
 
 def _draws(step: Any) -> bool:  # noqa: ANN401

@@ -45,13 +45,13 @@ class Watch:
         if self._looked or not self.opaque:
             return
         pairs = [pair for patch in _PATCHES if (pair := _box_and_pixels(carry, picture, patch, seed)) is not None]
-        self._looked = bool(pairs)
         if pairs and not any(_meet(box, pixels) for box, pixels in pairs):
             box, pixels = ([round(value) for value in place.tolist()] for place in pairs[0])
             raise ValueError(
                 f"{self.argument}: did not carry the boxes along: a patch with the box {box} is seen at {pixels} in "
                 f"the picture that came out; {self.opaque} moves the picture otherwise than its boxes"
             )
+        self._looked = bool(pairs)
 
 
 def _box_and_pixels(carry: Carry, picture: Image, patch: tuple[float, ...], seed: int) -> tuple[Tensor, Tensor] | None:
