@@ -10,10 +10,11 @@ from torch import Tensor
 
 from camdebug.doctor.pictures import Pictures
 from camdebug.measures.localisation import has_evidence
+from camdebug.render.annotated import draw_annotations
 from camdebug.render.colour import density, paint_heat, upsample
 from camdebug.render.filmstrip import contact_sheet
-from camdebug.render.ink import FAINT, INK, MARGIN, ellipsise, line_height, outline, resize, sheet, write
-from camdebug.render.overlay import display_size, scale_boxes
+from camdebug.render.ink import FAINT, INK, MARGIN, ellipsise, line_height, resize, sheet, write
+from camdebug.render.overlay import display_size
 from camdebug.render.picture import find_colours, to_pictures
 from camdebug.wording import shown_name
 
@@ -57,9 +58,8 @@ def draw_examination(pictures: Pictures, maps: Tensor | None, *, method: str = "
             warm = paint_heat(plain, heat[number][None])[0]
             draw_grid(warm, (maps.shape[1], maps.shape[2]))
             tiles.append(warm)
-        for box in _boxes(few, row, shown.shape[1:3], size):
-            for tile in tiles:
-                outline(tile, box)
+        for tile in tiles if probes is not None else ():
+            draw_annotations(tile, probes, row)
         told = "no map" if heat is None else f"{method} of {_explained(few)} at {layer}"
         caption = (
             f"{_caption(few, row)}: {shown_name(told)}{' (no heat)' if heat is not None and empty[number] else ''}"
@@ -75,12 +75,6 @@ def draw_grid(image: NDArray[np.uint8], grid: tuple[int, int]) -> None:
             at = min(round(line * image.shape[axis] / cells), image.shape[axis] - 1)
             part = image[at] if axis == 0 else image[:, at]
             part[...] = np.rint(part + _LINE * (255.0 - part)).astype(np.uint8)
-
-
-def _boxes(
-    few: Pictures, row: int, before: tuple[int, ...], after: tuple[int, int]
-) -> list[tuple[float, float, float, float]]:
-    return [] if few.probes is None else scale_boxes(few.probes.boxes[row], before, after)
 
 
 def _caption(few: Pictures, row: int) -> str:

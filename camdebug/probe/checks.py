@@ -22,6 +22,12 @@ LEAST_PROBES = 20
 
 _MOST_UNNAMED_CLASSES = 100_000
 
+_SWAPPED = "they all fit with x and y swapped; expected x1, y1, x2, y2, x along the width"
+_UNSCALED = (
+    "they seem to belong to the pictures before resizing. Transform boxes with the pictures (transforms.v2 and "
+    "tv_tensors.BoundingBoxes)"
+)
+
 
 def plain(tensor: Tensor) -> Tensor:
     """The same values without a graph and without a subclass (``tv_tensors.Image``)."""
@@ -221,10 +227,11 @@ def check_within(name: str, boxes: Sequence[Tensor], image_size: tuple[int, int]
     height, width = image_size
     beyond = (every > torch.tensor([width, height, width, height]) + 1).any(1)
     if 2 * int(beyond.sum()) > len(every):
+        swapped = not bool((every > torch.tensor([height, width, height, width]) + 1).any())
+        mend = _SWAPPED if swapped else _UNSCALED
         raise ValueError(
             f"{name}: {int(beyond.sum())} of {len(every)} boxes reach beyond the {height}x{width} picture (largest x "
-            f"{float(every[:, 2].max()):.0f}, largest y {float(every[:, 3].max()):.0f}); they seem to belong to the "
-            "pictures before resizing. Transform boxes with the pictures (transforms.v2 and tv_tensors.BoundingBoxes)"
+            f"{float(every[:, 2].max()):.0f}, largest y {float(every[:, 3].max()):.0f}); {mend}"
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,9 +16,13 @@ from torch import Tensor
 from camdebug.probe import boxes as box_geometry
 from camdebug.probe.checks import name_a_few, summarise
 from camdebug.probe.content import Content, Offered, check
+from camdebug.probe.suspicion import suspicions
 from camdebug.records import Exclusion, Provenance
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from camdebug.doctor.probe_summary import ProbeSummary
     from camdebug.probe.leaks import Leaks
     from camdebug.sources.pictures import Exif
 
@@ -347,6 +352,45 @@ class ProbeSet:
 
         save(self, folder, overwrite=overwrite)
 
+    def preview(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        per_class: int | Literal["all"] | None = None,
+        columns: int | None = None,
+        sort: Literal["area", "index"] = "area",
+    ) -> Image:
+        """Draw the probes as the model receives them, with what is annotated: whether boxes are right shows at once.
+
+        Args:
+            path: where the picture is written, a name that ends in ``.png``; nothing is written without.
+            per_class: at most so many of each class, evenly over their areas; ``"all"`` for all of them; by default
+                all of up to 64 probes, and 64 of more.
+            columns: pictures in a row; by default as many as fit on 1600 pixels.
+            sort: within a class by ``"area"``, smallest first, or ``"index"``.
+
+        Raises:
+            ValueError: when an argument is not as described.
+            OSError: when the file cannot be written; an earlier one is still there then.
+        """
+        from camdebug.render.probe_sheet import save_probe_sheet
+
+        return save_probe_sheet(self, path, per_class=per_class, columns=columns, sort=sort)
+
+    def summary(self, *, epochs: int | None = None) -> ProbeSummary:
+        """What the probes can show, class by class, and what is missing. ``print`` it.
+
+        Args:
+            epochs: of the training to come, in each of which there is a look: what can be found depends on their
+                number. Without, it counts as unknown.
+
+        Raises:
+            ValueError: when ``epochs`` is not a whole number of at least 1.
+        """
+        from camdebug.doctor.probe_summary import summarise_probes
+
+        return summarise_probes(self, epochs=epochs)
+
     def _report(self, *notes: str) -> None:
         """Give the one warning of a construction, at the line of the user, two frames up."""
         parts = list(notes)
@@ -359,5 +403,6 @@ class ProbeSet:
         empty = self.empty_classes
         if empty:
             parts.append(f"ProbeSet has no probe of {len(empty)} classes ({name_a_few(empty)}): they stay unmeasured")
+        parts += map(str, suspicions(self))
         if parts:
             warnings.warn(". ".join(parts) + ".", UserWarning, stacklevel=3)

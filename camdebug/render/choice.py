@@ -18,15 +18,15 @@ def choose_logged(probes: ProbeSet, limit: int = 16) -> list[int]:
     if len(present) > limit:
         present = [present[i * len(present) // limit] for i in range(limit)]
     area = probes.coverage((1, 1)).flatten().tolist()
-    quotas = _quotas([len(members) for members in present], limit)
+    quotas = share_out([len(members) for members in present], limit)
     return sorted(
         index
         for members, quota in zip(present, quotas, strict=True)
-        for index in _spread([i for i in members if MIN_AREA <= area[i] <= MAX_AREA], members, quota)
+        for index in spread_over([i for i in members if MIN_AREA <= area[i] <= MAX_AREA], members, quota)
     )
 
 
-def _quotas(counts: list[int], limit: int) -> list[int]:
+def share_out(counts: list[int], limit: int) -> list[int]:
     """How many to take from each class: one each in turn until ``limit`` or all are taken."""
     quotas = [0] * len(counts)
     while sum(quotas) < min(limit, sum(counts)):
@@ -36,7 +36,7 @@ def _quotas(counts: list[int], limit: int) -> list[int]:
     return quotas
 
 
-def _spread(preferred: list[int], members: list[int], quota: int) -> list[int]:
+def spread_over(preferred: list[int], members: list[int], quota: int) -> list[int]:
     """``quota`` members, evenly spaced among the preferred ones if those suffice, else these and the first others."""
     if quota <= len(preferred):
         return [preferred[(2 * i + 1) * len(preferred) // (2 * quota)] for i in range(quota)]

@@ -1,0 +1,176 @@
+"""A probe set in words: a table of its classes, what is missing, and what to do next."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from camdebug.measures.localisation import MAX_AREA, MIN_AREA
+from camdebug.numerals import count_of, number, percent
+from camdebug.probe.checks import LEAST_PROBES, name_a_few
+from camdebug.wording import visible
+
+if TYPE_CHECKING:
+    from camdebug.doctor.probe_summary import ClassSummary, ProbeSummary, Reason, Spread
+
+_MOST_CLASSES = 50
+_LONGEST_NAME = 28
+_INDENT = 10
+_DOUBLED = 2
+
+
+def summary_words(found: ProbeSummary) -> str:
+    """All of it, without a line break at the end."""
+    lines = [_opening(found)]
+    if found.source is not None:
+        lines.append(f"{found.source}, through {found.transform}")
+    lines += ["", *_table(found.classes[:_MOST_CLASSES])]
+    if len(found.classes) > _MOST_CLASSES:
+        lines.append(f"and {len(found.classes) - _MOST_CLASSES} more classes (to_dict() has all)")
+    lines += ["", *(f"{head:<{_INDENT}}{text}" for head, text in _facts(found))]
+    lines += [f"{'next' if turn == 1 else '':<{_INDENT}}{turn}. {step}" for turn, step in enumerate(found.next, 1)]
+    return "\n".join(lines)
+
+
+def _opening(found: ProbeSummary) -> str:
+    height, width = found.image_size
+    classes = "1 class" if len(found.classes) == 1 else f"{len(found.classes)} classes"
+    judged = sum(c.judged for c in found.classes)
+    return (
+        f"camdebug probes: {judged} of {classes} can be judged; {count_of(found.probes, 'probe')} of "
+        f"{count_of(found.pictures, 'picture')}, {height}x{width} pixels, "
+        f"{ {'none': 'nothing annotated'}.get(found.annotation, found.annotation) }."
+    )
+
+
+def _table(classes: Sequence[ClassSummary]) -> list[str]:
+    """Columns for what every set has, and for what is known only of those drawn from files."""
+    small, large = f"< {percent(MIN_AREA)}", f"> {percent(MAX_AREA)}"
+    columns = [
+        ("class", [_short(c.name) for c in classes]),
+        ("probes", [str(c.probes) for c in classes]),
+        ("pictures", [str(c.pictures) for c in classes]),
+        ("usable", [str(c.usable) for c in classes]),
+        (small, [str(c.too_small) for c in classes]),
+        (large, [str(c.too_large) for c in classes]),
+        ("area, %", [_areas(c.area) for c in classes]),
+    ]
+    if any(c.area_before is not None for c in classes):
+        columns.append(("before transform", [_areas(c.area_before) for c in classes]))
+    if any(c.draw is not None for c in classes):
+        draws = [c.draw for c in classes]
+        columns += [
+            ("tried", ["" if d is None else f"{d.tried} of {d.offered}" for d in draws]),
+            (f"{small} then", ["" if d is None else f"{d.too_small_before} > {d.too_small_after}" for d in draws]),
+            (f"{large} then", ["" if d is None else f"{d.too_large_before} > {d.too_large_after}" for d in draws]),
+        ]
+    return _aligned([[head, *cells] for head, cells in columns])
+
+
+def _aligned(columns: Iterable[Sequence[str]]) -> list[str]:
+    """The first column to the left, all others to the right."""
+    padded = []
+    for place, column in enumerate(columns):
+        width = max(map(_columns, column))
+        spaces = [" " * (width - _columns(cell)) for cell in column]
+        padded.append([cell + s if place == 0 else s + cell for cell, s in zip(column, spaces, strict=True)])
+    return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+
+
+def _columns(text: str) -> int:
+    """Width in a terminal."""
+    return sum(
+        0 if unicodedata.combining(c) or c == "\u200d" else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
+
+
+def _areas(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    return " / ".join(number(100 * value) for value in (spread.least, spread.median, spread.most))
+
+
+def _facts(found: ProbeSummary) -> Iterator[tuple[str, str]]:
+    yield from (("doubt" if turn == 0 else "", f"{text}.") for turn, text in enumerate(found.suspicions))
+    if found.left_out:
+        yield "left out", f"{count_of(sum(r.count for r in found.left_out), 'picture')}: {_listed(found.left_out)}"
+    if found.dropped_boxes:
+        count = sum(r.count for r in found.dropped_boxes)
+        yield "dropped", f"{count} boxes of pictures that were kept: {_listed(found.dropped_boxes)}"
+    if found.near_duplicates:
+        yield "alike", f"{count_of(found.near_duplicates, 'pair')} of probes show nearly the same picture"
+    yield "missing", _missing(found)
+    places = [f"`{c.name}`" for c in found.classes if c.places]
+    yield (
+        "places",
+        f"heat at a fixed place can be tested in {len(places)} of {len(found.classes)} classes, where maps have cells "
+        "enough",
+    )
+    looks = "looks not planned yet" if found.epochs is None else count_of(found.epochs, "look")
+    yield "power", f"{found.outlook} ({looks})" if found.outlook else looks
+
+
+def _listed(reasons: Sequence[Reason]) -> str:
+    return "; ".join(f"{r.count} x {visible(r.reason)}" for r in reasons)
+
+
+def _missing(found: ProbeSummary) -> str:
+    """For suspect and confirmed, which ask for the same."""
+    if found.annotation == "none":
+        return "boxes or masks, for suspect and confirmed"
+    few = [f"`{c.name}` {c.missing}" for c in found.classes if c.missing]
+    lone = [f"`{c.name}` {c.missing_donors}" for c in found.classes if not c.missing and c.missing_donors]
+    parts = []
+    if few:
+        parts.append(f"usable probes, of which suspect and confirmed take {LEAST_PROBES} a class: {name_a_few(few)}")
+    if lone:
+        parts.append(f"usable probes of other classes, to lend {LEAST_PROBES} backgrounds: {name_a_few(lone)}")
+    return "; ".join(parts) or "nothing for suspect and confirmed"
+
+
+def next_steps(classes: Sequence[ClassSummary], *, annotated: bool, doubts: int, duplicates: int) -> Iterator[str]:
+    """What to do, the most important first."""
+    if doubts:
+        yield 'Look at the boxes, with probes.preview("probes.png"), before anything else.'
+    if not annotated:
+        yield "Annotate the objects, if backgrounds shall be tested."
+        return
+    yield from _about_sizes(classes)
+    few = [f"{c.missing} of `{c.name}`" for c in classes if c.missing]
+    if few:
+        yield f"Add probes with objects of 2 to 70 % of the picture, at least {name_a_few(few)}."
+    if len(classes) == 1:
+        yield "Add another class: backgrounds of other classes are needed."
+    elif any(not c.missing and c.missing_donors for c in classes):
+        yield "Add probes of other classes, which lend their backgrounds."
+    fewer = [f"{c.missing_recommended} of `{c.name}`" for c in classes if not c.missing and c.missing_recommended]
+    if fewer:
+        yield f"For smaller effects add up to the recommended 40 a class: {name_a_few(fewer)}."
+    if duplicates:
+        yield "Leave one of each pair that probes.near_duplicates() names out: they count as if they were different."
+    if not doubts:
+        yield 'Look once at probes.preview("probes.png"), and keep the set with probes.save(folder).'
+
+
+def _about_sizes(classes: Sequence[ClassSummary]) -> Iterator[str]:
+    """Where the transform takes objects out of the range that can be judged."""
+    grown, shrunk = (
+        [
+            f"`{c.name}` {before} of {c.draw.tried} before, {after} after"
+            for c in classes
+            if c.draw is not None
+            for before, after in [(getattr(c.draw, f"{kind}_before"), getattr(c.draw, f"{kind}_after"))]
+            if after > LEAST_PROBES / 4 and after >= _DOUBLED * before
+        ]
+        for kind in ("too_large", "too_small")
+    )
+    if grown:
+        yield f"The transform makes objects too large ({name_a_few(grown)}): resize whole pictures in place of a crop."
+    if shrunk:
+        yield f"The transform makes objects too small ({name_a_few(shrunk)}): take larger pictures, or a crop."

@@ -1,0 +1,342 @@
+"""The probes as the model receives them, with what is annotated in each: a wrong box shows at once."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camdebug.measures.localisation import MAX_AREA, MIN_AREA
+from camdebug.numerals import count_of, number
+from camdebug.probe.checks import name_a_few
+from camdebug.probe.probe_set import ProbeSet
+from camdebug.probe.suspicion import suspicions
+from camdebug.render.annotated import draw_annotations
+from camdebug.render.choice import share_out
+from camdebug.render.ink import (
+    FAINT,
+    INK,
+    LIGHT,
+    MARGIN,
+    WRONG,
+    Colour,
+    ellipsise,
+    fit,
+    line_height,
+    resize,
+    sheet,
+    text_width,
+    wrap,
+    write,
+)
+from camdebug.render.overlay import display_size
+from camdebug.render.picture import Colours, find_colours, to_pictures
+from camdebug.store.disk import write_file
+from camdebug.wording import shown_name
+
+if TYPE_CHECKING:
+    from PIL import ImageDraw
+    from PIL.Image import Image
+
+SHOWN = 64
+"""So many probes are drawn unasked."""
+MOST_PIXELS = 80_000_000
+"""Of a sheet. Pillow warns of pictures above 89 million, and some viewers refuse them."""
+
+BAND, TITLE, HEAD, TEXT = 18, 16, 15, 12
+GAP = 10
+FRAME = 3
+_USUAL_WIDTH = 1600
+_NARROWEST_TILE, _NARROWEST = 200, 640
+_ABOVE = 6
+
+Order = Literal["area", "index"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Probes of one class that are drawn, in this order."""
+
+    class_idx: int
+    rows: list[int]
+    probes: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """In pixels; ``tile`` is height and width of a picture, ``cell`` of a picture with its caption and the gap."""
+
+    columns: int
+    tile: tuple[int, int]
+    cell: tuple[int, int]
+
+    @property
+    def width(self) -> int:
+        return max(_NARROWEST, 2 * MARGIN + self.columns * self.cell[1] - GAP)
+
+    def height(self, group: _Group) -> int:
+        return _head_height() + -(-len(group.rows) // self.columns) * self.cell[0]
+
+
+def save_probe_sheet(
+    probes: ProbeSet,
+    path: str | os.PathLike[str] | None,
+    *,
+    per_class: int | Literal["all"] | None = None,
+    columns: int | None = None,
+    sort: Order = "area",
+) -> Image:
+    """Draw a sheet, and write it as PNG where a path is given: whole, in place of an earlier one.
+
+    Raises:
+        ValueError: an argument is not as ``ProbeSet.preview`` wants it.
+        OSError: the file cannot be written; an earlier one is still there then.
+    """
+    place = None if path is None else Path(path)
+    if place is not None and place.suffix.lower() != ".png":
+        raise ValueError(f"path: expected a name that ends in .png, got {place.name!r}")
+    if place is not None and not place.parent.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {str(place.parent)!r}; make it first")
+    image = draw_probe_sheet(probes, per_class=per_class, columns=columns, sort=sort)
+    if place is not None:
+        data = io.BytesIO()
+        image.save(data, format="PNG", compress_level=3)
+        write_file(place, data.getvalue(), limited=False)
+    return image
+
+
+def draw_probe_sheet(
+    probes: ProbeSet,
+    *,
+    per_class: int | Literal["all"] | None = None,
+    columns: int | None = None,
+    sort: Order = "area",
+) -> Image:
+    """Draw probes as the model receives them, grouped by class, each with its annotation, source and area.
+
+    Args:
+        probes: the probe set.
+        per_class: at most so many of each class, evenly over their areas; ``"all"`` for all of them; by default all of
+            up to 64, and 64 of more. A sheet has 80 million pixels at most; what finds no room is left out, and said.
+        columns: pictures in a row; by default as many as fit on 1600 pixels.
+        sort: within a class by ``"area"``, smallest first, or ``"index"``.
+
+    Returns:
+        A picture in sRGB.
+
+    Raises:
+        ValueError: when an argument is not as described.
+    """
+    _check(per_class, columns, sort)
+    area = probes.coverage((1, 1))[:, 0, 0].tolist()
+    layout = _layout(probes, columns)
+    groups = _chosen(probes, area, per_class, sort, _room(layout))
+    colours = find_colours(probes.images.float(), probes.mean, probes.std)
+    room = layout.width - 2 * MARGIN
+    lines, doubts = _opening(probes, groups, colours, room), _doubts(probes, room)
+    band = len(doubts) * line_height(BAND) + 2 * MARGIN if doubts else 0
+    top = band + 2 * MARGIN + sum(line_height(size) for _, size, _ in lines)
+    canvas = sheet(layout.width, top + sum(layout.height(group) for group in groups) + MARGIN)
+    _write_band(canvas, doubts, band)
+    _write_lines(canvas, lines, band + MARGIN)
+    for group in groups:
+        _draw_group(canvas, top, group, probes, area, colours, layout)
+        top += layout.height(group)
+    return canvas
+
+
+def _check(per_class: object, columns: object, sort: object) -> None:
+    for name, value, others in (("per_class", per_class, ("all", None)), ("columns", columns, (None,))):
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if not whole and value not in others:
+            also = ' or "all"' if "all" in others else ""
+            raise ValueError(f"{name}: expected a whole number of at least 1{also}, got {value!r}")
+    if sort not in ("area", "index"):
+        raise ValueError(f'sort: expected "area" or "index", got {sort!r}')
+
+
+def _layout(probes: ProbeSet, columns: int | None) -> _Layout:
+    tile = display_size(*probes.image_size)
+    cell = (tile[0] + 2 * line_height(TEXT) + GAP + _ABOVE, max(tile[1], _NARROWEST_TILE) + GAP)
+    if columns is None:
+        columns = max(1, min(max(probes.counts), (_USUAL_WIDTH - 2 * MARGIN + GAP) // cell[1]))
+    return _Layout(columns, tile, cell)
+
+
+def _room(layout: _Layout) -> int:
+    """Probes that a sheet holds, one at least."""
+    rows = MOST_PIXELS // (layout.width * layout.cell[0])
+    return max(1, int(0.8 * rows) * layout.columns)
+
+
+def _chosen(probes: ProbeSet, area: list[float], per_class: object, sort: Order, room: int) -> list[_Group]:
+    members = [(probes.labels == k).nonzero().flatten().tolist() for k in range(len(probes.class_names))]
+    wanted = [len(m) if not isinstance(per_class, int) else min(len(m), per_class) for m in members]
+    limit = min(room, SHOWN) if per_class is None else room
+    taken = share_out(wanted, limit) if sum(wanted) > limit else wanted
+    groups = []
+    for class_idx, (rows, quota) in enumerate(zip(members, taken, strict=True)):
+        by_area = sorted(rows, key=lambda i: (area[i], i))
+        picked = [by_area[i] for i in _evenly(len(by_area), quota)]
+        groups.append(_Group(class_idx, sorted(picked) if sort == "index" else picked, len(rows)))
+    return [group for group in groups if group.rows]
+
+
+def _evenly(count: int, quota: int) -> list[int]:
+    """``quota`` of ``count``, the first and the last among them; the middle one where there is one alone."""
+    if quota == 1:
+        return [count // 2]
+    return [round(i * (count - 1) / (quota - 1)) for i in range(quota)]
+
+
+def _opening(probes: ProbeSet, groups: Sequence[_Group], colours: Colours, width: int) -> list[tuple[str, int, Colour]]:
+    """What is said above the pictures: text, size and colour of each line."""
+    height, across = probes.image_size
+    shown = sum(len(group.rows) for group in groups)
+    several = f", {shown} of them shown, evenly over their areas" if shown < len(probes) else ""
+    classes = count_of(len(probes.class_names), "class").replace("classs", "classes")
+    title = f"{count_of(len(probes), 'probe')} in {classes}{several}"
+    said: list[tuple[str, int, Colour, int]] = [(title, TITLE, INK, 2)]
+    said.append((f"As the model receives them, {height}x{across} pixels. {colours.sentence}", TEXT, FAINT, 2))
+    said.append((_legend(probes), TEXT, FAINT, 2))
+    if probes.provenance is not None:
+        said.append((f"{probes.provenance.source}, through {shown_name(probes.provenance.transform)}", TEXT, FAINT, 2))
+    if probes.empty_classes:
+        names = name_a_few([shown_name(name) for name in probes.empty_classes])
+        none = f"No probe of {len(probes.empty_classes)} of {len(probes.class_names)} classes: {names}"
+        said.append((none, TEXT, WRONG, 2))
+    return [(line, size, colour) for text, size, colour, most in said for line in wrap(text, size, width, most) if line]
+
+
+def _doubts(probes: ProbeSet, width: int) -> list[str]:
+    """What is wrong with the boxes as far as the pictures tell, in lines."""
+    return [line for found in suspicions(probes) for line in wrap(f"{found.sentence}.", BAND, width, 3)]
+
+
+def _write_band(canvas: Image, lines: Sequence[str], height: int) -> None:
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(canvas)
+    if lines:
+        pen.rectangle((0, 0, canvas.width, height - 1), fill=WRONG)
+    for turn, line in enumerate(lines):
+        write(pen, (MARGIN, MARGIN + turn * line_height(BAND)), line, BAND, colour=LIGHT)
+
+
+def _legend(probes: ProbeSet) -> str:
+    if not probes.annotated:
+        return "Nothing is annotated."
+    ignored = any(len(boxes) for boxes in probes.ignore) or probes.ignore_masks is not None
+    what = "box" if probes.masks is None else "mask"
+    small, large = f"{100 * MIN_AREA:.0f}", f"{100 * MAX_AREA:.0f}"
+    return (
+        f"Double line: {what} of the object.{' Dashed: ignored regions.' if ignored else ''} Framed in red: objects "
+        f"below {small} or above {large} % of the picture, which cannot be judged."
+    )
+
+
+def _write_lines(canvas: Image, lines: Sequence[tuple[str, int, Colour]], y: int) -> None:
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(canvas)
+    for line, size, colour in lines:
+        write(pen, (MARGIN, y), line, size, colour=colour)
+        y += line_height(size)
+
+
+def _draw_group(
+    canvas: Image,
+    top: int,
+    group: _Group,
+    probes: ProbeSet,
+    area: list[float],
+    colours: Colours,
+    layout: _Layout,
+) -> None:
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(canvas)
+    pen.line((MARGIN, top + 2, layout.width - MARGIN, top + 2), fill=(214, 214, 210))
+    _write_head(pen, top + MARGIN, group, probes, layout.width - 2 * MARGIN)
+    for place, row in enumerate(group.rows):
+        y = top + _head_height() + place // layout.columns * layout.cell[0]
+        x = MARGIN + place % layout.columns * layout.cell[1]
+        _draw_probe(canvas, (x, y), row, probes, area[row], colours, layout)
+
+
+def _head_height() -> int:
+    return line_height(HEAD) + 2 * MARGIN + _ABOVE
+
+
+def _write_head(pen: ImageDraw.ImageDraw, y: int, group: _Group, probes: ProbeSet, width: int) -> None:
+    shown = f", {len(group.rows)} shown" if len(group.rows) < group.probes else ""
+    count = f"{count_of(group.probes, 'probe')}{shown}"
+    name = ellipsise(shown_name(probes.class_names[group.class_idx]), HEAD, width - text_width(count, HEAD) - 60)
+    write(pen, (MARGIN, y), name, HEAD, bold=True)
+    write(pen, (MARGIN + text_width(name, HEAD, True) + 12, y), count, HEAD, colour=FAINT)
+
+
+def _draw_probe(
+    canvas: Image,
+    at: tuple[int, int],
+    row: int,
+    probes: ProbeSet,
+    area: float,
+    colours: Colours,
+    layout: _Layout,
+) -> None:
+    from PIL import Image, ImageDraw
+
+    (x, y), (height, width), pen = at, layout.tile, ImageDraw.Draw(canvas)
+    fault = _fault(area) if probes.annotated else ""
+    if fault:
+        pen.rectangle((x - FRAME, y - FRAME, x + width + FRAME - 1, y + height + FRAME - 1), fill=WRONG)
+    canvas.paste(Image.fromarray(_picture(probes, row, colours, layout.tile)), (x, y))
+    room = layout.cell[1] - GAP
+    below = y + height + FRAME
+    write(pen, (x, below), fit(lambda n: _identity(probes, row, n), TEXT, room), TEXT)
+    if probes.annotated:
+        told = ellipsise(_covered(probes, row, area, fault), TEXT, room)
+        write(pen, (x, below + line_height(TEXT)), told, TEXT, colour=WRONG if fault else FAINT)
+
+
+def _picture(probes: ProbeSet, row: int, colours: Colours, size: tuple[int, int]) -> NDArray[np.uint8]:
+    (shown,) = to_pictures(probes.images[row : row + 1], colours)
+    tile = resize(shown, size).copy()
+    draw_annotations(tile, probes, row)
+    return tile
+
+
+def _identity(probes: ProbeSet, row: int, limit: int) -> str:
+    source = probes.source_ids[row]
+    return f"#{row}" if source == str(row) else f"#{row}  {middle_cut(source, limit)}"
+
+
+def middle_cut(text: str, limit: int) -> str:
+    """At most ``limit`` characters (at least 4), dots in the middle: files of one folder differ at their end.
+
+    >>> middle_cut("train/images/000123.jpg", 15)
+    'train/...23.jpg'
+    """
+    limit = max(limit, 4)
+    if len(text) <= limit:
+        return text
+    end = (limit - 3 + 1) // 2
+    return f"{text[: limit - 3 - end]}...{text[len(text) - end :]}"
+
+
+def _fault(area: float) -> str:
+    return "too small" if area < MIN_AREA else "too large" if area > MAX_AREA else ""
+
+
+def _covered(probes: ProbeSet, row: int, area: float, fault: str) -> str:
+    boxes = len(probes.boxes[row]) if probes.masks is None else 1
+    several = f", {boxes} boxes" if boxes > 1 else ""
+    share = f"{number(100 * area)} %"
+    return f"{fault}: {share}{several}" if fault else f"{share} of the picture{several}"
