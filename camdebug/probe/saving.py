@@ -51,7 +51,7 @@ def save(probes: ProbeSet, folder: str | Path, *, overwrite: bool = False) -> No
     """See ``ProbeSet.save``."""
     path = checked_folder(folder)
     _check_set(probes)
-    goes_on = _check_place(path, overwrite=overwrite)
+    goes_on = check_place(path, overwrite=overwrite)
     if not goes_on:
         path.parent.mkdir(parents=True, exist_ok=True)
         disk.write_folder(path, _files(probes))
@@ -80,8 +80,12 @@ def _check_set(probes: ProbeSet) -> None:
         )
 
 
-def _check_place(path: Path, *, overwrite: bool) -> bool:
-    """Whether an older set is to be replaced there."""
+def check_place(path: Path, *, overwrite: bool) -> bool:
+    """Whether an older set is to be replaced in a folder.
+
+    Raises:
+        FileExistsError: something is there that may not be, or not without ``overwrite``.
+    """
     if not os.path.lexists(path):
         return False
     if not disk.is_folder(path):
