@@ -26,6 +26,7 @@ from camdebug.observe.checks import check_recipe
 from camdebug.observe.whereabouts import reason_for, where_evidence_is, where_maps_are
 from camdebug.probe.dataset import drawing_order, reader_of
 from camdebug.probe.probe_set import ProbeSet
+from camdebug.sources.entry import Kind
 
 _WORST = 5
 
@@ -36,8 +37,10 @@ def audit(
     dataset: Any,  # noqa: ANN401 - anything with __len__ and __getitem__
     *,
     class_names: Sequence[str] | None = None,
+    class_to_idx: Mapping[str, int] | None = None,
     label_map: Mapping[int, int] | None = None,
     label: Callable[[Any], int | None] | None = None,
+    annotation: Kind | None = None,
     probes: ProbeSet | None = None,
     per_class: int = 60,
     method: MethodChoice = "hirescam",
@@ -61,11 +64,13 @@ def audit(
     Args:
         trainer: of ``pytorch_lightning`` or ``lightning.pytorch``; on one device, or with the strategy ``ddp``.
         model: any module that gives scores of classes, a LightningModule or not. Only its ``forward`` is used.
-        dataset: as for ``ProbeSet.from_dataset``: ``(image, target)`` with boxes. Best one that was not trained on. Or
-            a ``ProbeSet``. A picture that cannot be used is counted, with its reason.
+        dataset: as for ``ProbeSet.from_dataset``: ``(image, target)`` with boxes or masks. Best one that was not
+            trained on. Or a ``ProbeSet``. A picture that cannot be used is counted, with its reason.
         class_names: as for ``ProbeSet.from_dataset``; of a ``ProbeSet`` they are its own.
+        class_to_idx: the same.
         label_map: the same.
-        label: the same.
+        label: the same. A picture with objects of several classes is left out without it.
+        annotation: the same.
         probes: pictures of the same classes to swap the backgrounds of; by default drawn from the dataset.
         per_class: so many probes are drawn of each class; 0 for no look.
         method: of the maps, as for ``CAMMonitor``; so are the next four.
@@ -97,9 +102,10 @@ def audit(
     check_count("seed", seed, least=0)
     check_share("alpha", alpha)
     check_strategy(trainer)
-    options = {"class_names": class_names, "label_map": label_map, "label": label}
-    if probes is not None and class_names is None and not isinstance(dataset, ProbeSet):
-        class_names = check_probes(probes).class_names
+    options: dict[str, Any] = {"class_names": class_names, "class_to_idx": class_to_idx, "label_map": label_map}
+    options |= {"label": label, "annotation": annotation}
+    if probes is not None and class_names is None and class_to_idx is None and not isinstance(dataset, ProbeSet):
+        options["class_names"] = check_probes(probes).class_names
     pictures: OfDataset | OfProbes
     names: tuple[str, ...] | None
     if isinstance(dataset, ProbeSet):
@@ -107,7 +113,7 @@ def audit(
         pictures, names, order = OfProbes(dataset), dataset.class_names, []
         probes = dataset if probes is None else probes
     else:
-        reader = reader_of(dataset, seed=seed, class_names=class_names, label_map=label_map, label=label)
+        reader = reader_of(dataset, seed=seed, **options)
         pictures, names, order = OfDataset(reader), reader.plan.names, drawing_order(reader)
     if probes is not None and check_probes(probes).class_names != names:
         raise ValueError(f"probes: expected the classes of the dataset, {names}, got {probes.class_names}")
@@ -118,7 +124,7 @@ def audit(
         forward_fn=forward_fn, score_fn=score_fn, task=task, num_classes=None if names is None else len(names)
     )
     plan = Plan(pictures, names, probes, order, per_class, method, recipe, target_layer, use, batch_size, alpha, seed)
-    work = Work(model, plan, first.image)
+    work = Work(model, plan, first)
     batches = Batches(pictures, first, batch_size=batch_size, processes=trainer.world_size)
     go_through(trainer, model, work, batches, num_workers=num_workers)
     if work.found is None:

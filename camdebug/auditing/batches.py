@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from camdebug.probe.boxes import pixel_masks
 from camdebug.probe.checks import check_not_normalised, check_order, check_within, clean_boxes, unfit
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.probe.reading import Reader, Sample, Skip
+from camdebug.sources.entry import Kind
 
 _FIRST = 20
+_NONE = torch.zeros(0, 4, dtype=torch.float64)
 
 
 class Pictures(Protocol):
@@ -66,7 +69,14 @@ class OfProbes:
     def read(self, index: int) -> Sample:
         """Return a sample."""
         p = self.probes
-        return Sample(p.images[index], int(p.labels[index]), p.boxes[index], p.ignore[index])
+        image, label = p.images[index], int(p.labels[index])
+        if p.masks is None:
+            kind: Kind | None = "boxes" if p.annotated else None
+            return Sample(image, label, p.boxes[index], p.ignore[index], kind=kind)
+        mask, ignored = p.masks[index], pixel_masks([p.ignore[index]], p.image_size)[0]
+        if p.ignore_masks is not None:
+            ignored |= p.ignore_masks[index]
+        return Sample(image, label, _NONE, _NONE, mask, ignored, kind="masks")
 
     def source_id(self, index: int) -> str:
         """The probe's own."""
@@ -82,6 +92,7 @@ class Batch:
         labels: class of each.
         boxes: of its own objects, xyxy in pixels.
         ignore: of other objects.
+        masks: ``(n, 2, H, W)`` bool, pixels of its own objects and of others; ``None`` without masks.
         left_out: reason for each picture that cannot be used, by index.
     """
 
@@ -92,6 +103,8 @@ class Batch:
         # Lists, because each tensor that a worker sends takes a file descriptor.
         self.boxes: list[list[list[float]]] = [s.boxes.tolist() for s in samples.values()]
         self.ignore: list[list[list[float]]] = [s.ignore.tolist() for s in samples.values()]
+        masks = [(s.mask, s.ignore_mask) for s in samples.values() if s.mask is not None and s.ignore_mask is not None]
+        self.masks = torch.stack([torch.stack(both) for both in masks]) if masks else None
 
 
 class Batches(Dataset[Batch]):
@@ -109,7 +122,7 @@ class Batches(Dataset[Batch]):
 
     def __init__(self, pictures: Pictures, first: Sample, *, batch_size: int, processes: int) -> None:
         self._pictures, self._batch_size = pictures, batch_size
-        self._like = (tuple(first.image.shape), first.image.dtype)
+        self._like = first
         self._count = -(-len(pictures) // (batch_size * processes)) * processes
 
     def __len__(self) -> int:
@@ -127,22 +140,34 @@ class Batches(Dataset[Batch]):
         return Batch(samples, left_out)
 
 
-def usable(sample: Sample, like: tuple[Any, ...] | None = None) -> Sample:
+def usable(sample: Sample, like: Sample | None = None) -> Sample:
     """The sample with clean boxes.
 
     Raises:
-        Skip: it cannot be measured, or is not of the shape and type of ``like``.
+        Skip: it cannot be measured, or is not of the shape, type and annotation of ``like``.
     """
     image = sample.image
-    got = (tuple(image.shape), image.dtype)
-    if like is not None and got != like:
-        raise Skip(f"a picture of {got[0]} {got[1]}, not {like[0]} {like[1]} as the first one is")
+    if sample.kind is None:
+        raise Skip("a class alone, without boxes or masks")
+    _check_like(sample, like)
     size = (image.shape[1], image.shape[2])
     boxes, faults = clean_boxes(sample.boxes, size)
-    reason = unfit(image, boxes, faults, annotated=True)
+    reason = unfit(image, boxes, faults, annotated=sample.kind == "boxes")
+    if reason is None and sample.mask is not None and not bool(sample.mask.any()):
+        reason = "mask of no area"
     if reason is not None:
         raise Skip(reason)
-    return Sample(image, sample.label, boxes, clean_boxes(sample.ignore, size)[0])
+    return replace(sample, boxes=boxes, ignore=clean_boxes(sample.ignore, size)[0])
+
+
+def _check_like(sample: Sample, like: Sample | None) -> None:
+    if like is None:
+        return
+    got, expected = ((tuple(s.image.shape), s.image.dtype) for s in (sample, like))
+    if got != expected:
+        raise Skip(f"a picture of {got[0]} {got[1]}, not {expected[0]} {expected[1]} as the first one is")
+    if sample.kind != like.kind:
+        raise Skip(f"has {sample.kind}, not {like.kind} as the first one has")
 
 
 def first_usable(pictures: Pictures) -> Sample:
@@ -160,7 +185,7 @@ def first_usable(pictures: Pictures) -> Sample:
             break
         try:
             sample = pictures.read(index)
-            if found is None or sample.image.shape == found.image.shape:
+            if sample.kind == "boxes" and (found is None or sample.image.shape == found.image.shape):
                 boxes.append(sample.boxes)
             found = found or usable(sample)
         except Skip as skip:

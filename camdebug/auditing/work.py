@@ -27,7 +27,7 @@ from camdebug.cam.target.layers import TargetLayer
 from camdebug.cam.target.search import LayerChoice, find_target_layers
 from camdebug.measures.localisation import localisation_scores
 from camdebug.observe import Observer
-from camdebug.probe.boxes import coverage
+from camdebug.probe.boxes import coverage, mask_coverage
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.probe.reading import Sample, Skip
 from camdebug.records import EpochRecord
@@ -88,11 +88,11 @@ class Work:
     Args:
         model: gives class scores ``(N, K)``.
         plan: what is asked.
-        first: a usable picture ``(C, H, W)``.
+        first: a usable picture.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan, first: Tensor) -> None:
-        self._model, self._plan, self._first = model, plan, first
+    def __init__(self, model: nn.Module, plan: Plan, first: Sample) -> None:
+        self._model, self._plan, self._like, self._first = model, plan, first, first.image
         self._together = ExitStack()
         self._peers: Peers = ALONE
         self._rows = Rows()
@@ -135,16 +135,12 @@ class Work:
             self._measure(batch, batch.images, known)
 
     def _measure(self, batch: Batch, images: Tensor, known: list[int]) -> None:
-        size = (images.shape[2], images.shape[3])
-        own = [_boxes(batch.boxes[i]) for i in known]
-        every = [torch.cat([boxes, _boxes(batch.ignore[i])]) for boxes, i in zip(own, known, strict=True)]
         with self._borrowed(copied=self._fragile):
             lens = Lens(self._plan.use.on(self._model, self._precision), self._layers, self._plan.batch_size)
             labels = torch.tensor([batch.labels[i] for i in known])
             (maps,) = self._plan.recipe.maps(lens, images[known], [labels])
             self._grid = self._grid or maps.grid
-            cover = coverage(own, size, maps.grid)
-            readable = 1 - (coverage(every, size, maps.grid) - cover)
+            cover, readable = _shares(batch, known, (images.shape[2], images.shape[3]), maps.grid)
             # Calibration needs others of the class, so it would depend on who is in the batch: each is one of its own.
             scores = localisation_scores(maps.maps, cover, torch.arange(len(known)), readable=readable)
             self._rows.add([batch.indices[i] for i in known], maps, scores)
@@ -208,10 +204,9 @@ class Work:
             probes = ProbeSet(
                 [samples[i].image for i in taken],
                 [samples[i].label for i in taken],
-                [samples[i].boxes for i in taken],
-                ignore=[samples[i].ignore for i in taken],
                 class_names=self._names,
                 source_ids=[self._plan.pictures.source_id(i) for i in taken],
+                **_annotations([samples[i] for i in taken]),
             )
         if len(set(self._peers.exchange(probes.fingerprint))) > 1:
             raise ValueError("dataset: gives other pictures in other processes; pass probes=ProbeSet(...)")
@@ -221,10 +216,9 @@ class Work:
         """Samples of these pictures, and why others are no probe: one that any process cannot read is nobody's."""
         samples: dict[int, Sample] = {}
         lost: dict[int, str] = {}
-        like = (tuple(self._first.shape), self._first.dtype)
         for i in taken:
             try:
-                samples[i] = usable(self._plan.pictures.read(i), like)
+                samples[i] = usable(self._plan.pictures.read(i), self._like)
             except Skip as skip:
                 lost[i] = f"measured, but left out of the probes when it was read again ({skip})"
         everybodys = self._peers.exchange(lost)
@@ -234,6 +228,26 @@ class Work:
     def _borrowed(self, *, copied: tuple[str, ...] | None) -> Iterator[list[str]]:
         with borrowed(self._model, copied=copied) as changed, logging_off(self._model):
             yield changed
+
+
+def _shares(batch: Batch, rows: list[int], size: tuple[int, int], grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """``(n, *grid)`` twice: share of each cell that the object covers, and that is no other object."""
+    if batch.masks is not None:
+        own, others = batch.masks[rows].unbind(1)
+        return mask_coverage(own, grid), 1 - mask_coverage(others & ~own, grid)
+    boxes = [_boxes(batch.boxes[i]) for i in rows]
+    every = [torch.cat([mine, _boxes(batch.ignore[i])]) for mine, i in zip(boxes, rows, strict=True)]
+    cover = coverage(boxes, size, grid)
+    return cover, 1 - (coverage(every, size, grid) - cover)
+
+
+def _annotations(samples: list[Sample]) -> dict[str, Any]:
+    """The boxes or masks of a probe set."""
+    masks = [(s.mask, s.ignore_mask) for s in samples if s.mask is not None and s.ignore_mask is not None]
+    if not masks:
+        return {"boxes": [s.boxes for s in samples], "ignore": [s.ignore for s in samples]}
+    own, others = (torch.stack(part) for part in zip(*masks, strict=True))
+    return {"masks": own, "ignore_masks": others}
 
 
 def _boxes(values: Any) -> Tensor:  # noqa: ANN401

@@ -44,6 +44,7 @@ def pair(
     free: Tensor | None = None,
     recipients: int = 1,
     least: int = 2,
+    pictures: Tensor | None = None,
 ) -> Pairing:
     """Draw pairs of donors, and the objects that stand before each pair.
 
@@ -58,6 +59,15 @@ def pair(
     would let such traces add up: a net that rewarded nothing but agreement between the two made p-values below .001
     twice as frequent as they may be (``tests/background/test_pairing.py``).
 
+    All this holds of pictures, not only of probes, where several probes show the same ``pictures``. One that shows a
+    class is no other-class donor of it, since its background is that class's as well; of probes of one class that show
+    the same picture the first stands for all; and a picture that several other classes could lend is lent once. So
+    within a class of recipients no picture is twice among the donors, and pairs stay independent: had a picture of a
+    cat and a dog been the same-class donor of one pair and the other-class donor of another, its background would enter
+    the two differences with opposite signs. If
+    backgrounds do not depend on the classes that a picture shows, those of the donors that are left are exchangeable
+    as before: who is left is settled by labels and identity, which then say nothing of them.
+
     Who is paired with whom depends on where the objects stand, on nothing else that pictures show: a composite swaps
     background only where none of its three pictures has an object, so pictures with objects at like places are
     matched (assignment problem, Kuhn 1955).
@@ -71,27 +81,51 @@ def pair(
         recipients: objects before each pair of donors, fewer in a class of less than twice as many. With as many pairs
             as probes in a class, each of its objects stands before as many pairs.
         least: a class that would get fewer pairs gets none, and only lends.
+        pictures: ``(N,)`` int64, equal for probes that show the same picture; without it all are different.
 
     Returns:
         Rows for each class, ``recipients`` for each pair of donors.
     """
     rng = np.random.default_rng([seed, draw])
     room = np.ones((len(labels), 1)) if free is None else free.flatten(1).double().numpy()
+    shown = np.arange(len(labels)) if pictures is None else pictures.numpy()
     members = {k: torch.nonzero(usable & (labels == k)).flatten().numpy() for k in torch.unique(labels).tolist()}
-    pools = {k: rng.permutation(m) for k, m in members.items() if len(m)}
-    total = sum(len(pool) for pool in pools.values())
-    counts = {k: min(len(pool), total - len(pool)) for k, pool in pools.items()}
-    rows = [_rows_of(k, pools, counts[k], room, recipients, rng) for k in pools if counts[k] >= max(2, least)]
+    pools = {k: rng.permutation(_once(m, shown)) for k, m in members.items() if len(m)}
+    lenders = {k: _lenders(k, pools, shown, shown[(labels == k).numpy()]) for k in pools}
+    lendable = {k: len({int(shown[i]) for pool in lenders[k] for i in pool}) for k in pools}
+    counts = {k: min(len(pool), lendable[k]) for k, pool in pools.items()}
+    rows = [
+        _rows_of(pools[k], lenders[k], counts[k], room, recipients, shown, rng)
+        for k in pools
+        if counts[k] >= max(2, least)
+    ]
     if not rows:
         return Pairing(*(torch.zeros(0, dtype=torch.int64) for _ in range(4)))
     return Pairing(*(torch.from_numpy(np.concatenate(part)) for part in zip(*rows, strict=True)))
 
 
+def _once(members: Indices, shown: Indices) -> Indices:
+    """Of the probes that show the same picture the first."""
+    _, first = np.unique(shown[members], return_index=True)
+    return members[np.sort(first)]
+
+
+def _lenders(class_idx: int, pools: dict[int, Indices], shown: Indices, own: Indices) -> list[Indices]:
+    """The pools of the other classes, without what shows a picture of this one."""
+    others = [pool[~np.isin(shown[pool], own)] for k, pool in pools.items() if k != class_idx]
+    return [pool for pool in others if len(pool)]
+
+
 def _rows_of(
-    class_idx: int, pools: dict[int, Indices], count: int, room: Shares, recipients: int, rng: Generator
+    own: Indices,
+    lenders: list[Indices],
+    count: int,
+    room: Shares,
+    recipients: int,
+    shown: Indices,
+    rng: Generator,
 ) -> tuple[Indices, ...]:
-    own = pools[class_idx]
-    same, other = own[:count], _others(class_idx, pools, count, rng)
+    same, other = own[:count], _others(lenders, count, shown, rng)
     other = other[_match(room[same] @ room[other].T / room.shape[1], rng)]
     score = (room[same] * room[other]) @ room[own].T / room.shape[1]
     # A tournament: in a circle of the class each picture may stand before the donors of the half that lies ahead.
@@ -116,9 +150,8 @@ def _match(score: Shares, rng: Generator) -> Indices:
     return np.asarray(columns, dtype=np.int64)
 
 
-def _others(class_idx: int, pools: dict[int, Indices], count: int, rng: Generator) -> Indices:
+def _others(lenders: list[Indices], count: int, shown: Indices, rng: Generator) -> Indices:
     """So many donors of the other classes, the classes taking turns, each from a random place of its pool on."""
-    lenders = [pool for k, pool in pools.items() if k != class_idx]
     lenders = [lenders[i] for i in rng.permutation(len(lenders))]
     starts = rng.integers(0, [len(pool) for pool in lenders])
     in_turn = (
@@ -127,4 +160,7 @@ def _others(class_idx: int, pools: dict[int, Indices], count: int, rng: Generato
         for pool, start in zip(lenders, starts, strict=True)
         if turn < len(pool)
     )
-    return rng.permutation(np.fromiter(islice(in_turn, count), dtype=np.int64))
+    different: dict[int, int] = {}
+    for probe in in_turn:
+        different.setdefault(int(shown[probe]), int(probe))
+    return rng.permutation(np.fromiter(islice(different.values(), count), dtype=np.int64))

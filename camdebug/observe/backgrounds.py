@@ -95,6 +95,7 @@ class Backgrounds:
             free=self._free,
             recipients=recipients,
             least=LEAST_PROBES,
+            pictures=self._probes.pictures,
         )
 
     def _contrasts(

@@ -68,6 +68,35 @@ class ClassPlan:
         )
 
 
+def model_classes(class_names: object, class_to_idx: object) -> tuple[str, ...] | None:
+    """The model's classes in the order of its outputs, from either argument; ``None`` without both.
+
+    Args:
+        class_names: one name for each class.
+        class_to_idx: name to class index, each of 0 to n - 1 once.
+
+    Raises:
+        TypeError, ValueError: when one is not as described, or both are given.
+
+    >>> model_classes(None, {"dog": 1, "cat": 0})
+    ('cat', 'dog')
+    """
+    if class_names is not None and class_to_idx is not None:
+        raise ValueError("class_names, class_to_idx: expected one of them, got both")
+    if class_to_idx is None:
+        return check_names("class_names", class_names) if class_names is not None else None
+    if not isinstance(class_to_idx, Mapping) or not class_to_idx:
+        raise TypeError(f"class_to_idx: expected {{class name: class index}}, got {class_to_idx!r:.80}")
+    try:
+        names = {index(value): name for name, value in class_to_idx.items()}
+    except TypeError as error:
+        raise TypeError(f"class_to_idx: expected whole numbers as indices, got {class_to_idx!r:.80}") from error
+    if sorted(names) != list(range(len(class_to_idx))):
+        last = len(class_to_idx) - 1
+        raise ValueError(f"class_to_idx: expected each index of 0 to {last} once, got {list(class_to_idx.values())}")
+    return check_names("class_to_idx", [names[k] for k in range(len(names))])
+
+
 def plan_classes(
     names: tuple[str, ...] | None, label_map: Mapping[int, int] | None, categories: Mapping[int, str], declared: object
 ) -> ClassPlan:
@@ -76,7 +105,7 @@ def plan_classes(
     Args:
         names: the model's classes as the user gives them, or ``None``.
         label_map: annotation label to class index as the user gives it, or ``None``.
-        categories: names of the annotation labels, for COCO and VOC; otherwise empty.
+        categories: names of the annotation labels, where the dataset tells them; otherwise empty.
         declared: ``dataset.classes``, or ``None``; with a ``label_map`` it counts if that leaves every label as it is.
     """
     if label_map is not None:
@@ -130,11 +159,13 @@ def _plan_by_name(names: tuple[str, ...] | None, categories: Mapping[int, str]) 
             f"are category ids and no class indices ({_listed(categories.items())}). Names are matched with the "
             "categories; or pass label_map={category id: class index}"
         )
-    unknown = sorted(set(names) - set(categories.values()))
-    if unknown:
+    unknown = [name for name in names if name not in categories.values()]
+    # A model may know more classes than are annotated, but then it knows all of those.
+    if unknown and not set(categories.values()) <= set(names):
+        near = name_a_few([name + near_matches(name, categories.values()) for name in sorted(unknown)])
         raise ValueError(
-            f"class_names: expected names of the dataset's categories ({_listed(categories.items())}), got "
-            f"{name_a_few(unknown)}; for names of your own pass label_map={{category id: class index}} as well"
+            f"class_names: expected names of the dataset's categories ({_listed(categories.items())}), got {near}; for "
+            "names of your own pass label_map={category id: class index} as well"
         )
     return ClassPlan(names, {key: names.index(name) for key, name in categories.items() if name in names}, categories)
 

@@ -1,57 +1,31 @@
-"""Draw probes from a torchvision-style detection dataset, in a seeded order, until every class is full."""
+"""Draw probes from a torchvision-style dataset, in a seeded order, until every class is full."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from camdebug.probe.checks import (
-    LEAST_PROBES,
-    check_names,
-    check_not_normalised,
-    check_order,
-    check_within,
-    clean_boxes,
-    unfit,
-)
-from camdebug.probe.classes import plan_classes
+from camdebug.probe.checks import check_not_normalised, check_order, check_within, clean_boxes, unfit
+from camdebug.probe.classes import model_classes, plan_classes
+from camdebug.probe.drawn import Drawn, note_counts
+from camdebug.probe.places import Places
 from camdebug.probe.reading import NoBoxes, Reader, Sample, Skip, Unreadable
-from camdebug.probe.torchvision_sets import adapted, categories, declared_classes
+from camdebug.probe.torchvision_sets import adapted, categories, declared_classes, known_labels, stuff
 from camdebug.records import Exclusion
+from camdebug.sources.entry import Kind
 
 # A dataset that fails so often from the start is broken; single unreadable files among good ones are left out.
 _PATIENCE = 20
 _READ_AGAIN = 4
 
 
-@dataclass
-class Drawn:
-    """What was drawn; the arguments of a ``ProbeSet``, and what is to be said about the drawing."""
-
-    class_names: tuple[str, ...] | None
-    images: list[Tensor] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    boxes: list[Tensor] = field(default_factory=list)
-    ignore: list[Tensor] = field(default_factory=list)
-    source_ids: list[str] = field(default_factory=list)
-    exclusions: list[Exclusion] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failures: int = 0
-    without_boxes: int = 0
-
-    def add(self, index: int, sample: Sample) -> None:
-        """Take a sample in."""
-        self.images.append(sample.image)
-        self.labels.append(sample.label)
-        self.boxes.append(sample.boxes)
-        self.ignore.append(sample.ignore)
-        self.source_ids.append(str(index))
+class _WrongHint(Exception):  # noqa: N818 - never seen outside
+    """A picture is of another class than the dataset said before it was read."""
 
 
 def draw(
@@ -59,19 +33,29 @@ def draw(
     *,
     per_class: int,
     seed: int,
+    annotation: Kind | None,
     class_names: Sequence[str] | None,
+    class_to_idx: Mapping[str, int] | None,
     label_map: Mapping[int, int] | None,
     label: Callable[[Any], int | None] | None,
 ) -> Drawn:
     """See ``ProbeSet.from_dataset``."""
-    reader = reader_of(dataset, seed=seed, class_names=class_names, label_map=label_map, label=label)
+    reader = reader_of(
+        dataset,
+        seed=seed,
+        annotation=annotation,
+        class_names=class_names,
+        class_to_idx=class_to_idx,
+        label_map=label_map,
+        label=label,
+    )
     _check_number("per_class", per_class, 1)
-    found = _fill(reader, per_class, drawing_order(reader))
-    if per_class < LEAST_PROBES:
-        found.notes.append(
-            f"ProbeSet: per_class is {per_class}, and fewer than {LEAST_PROBES} probes of a class cannot be judged; 40 "
-            "are recommended"
-        )
+    order = drawing_order(reader)
+    try:
+        found = _fill(reader, per_class, order, _hints(reader))
+    except _WrongHint:
+        found = _fill(reader, per_class, order, None)
+    note_counts(found, per_class)
     if _is_random(reader, found):
         found.notes.append(
             f"ProbeSet: the dataset's transform is random. Each probe was drawn once with seed {seed} and stays as it "
@@ -87,16 +71,20 @@ def reader_of(
     class_names: Sequence[str] | None,
     label_map: Mapping[int, int] | None,
     label: Callable[[Any], int | None] | None,
+    annotation: Kind | None = None,
+    class_to_idx: Mapping[str, int] | None = None,
 ) -> Reader:
     """What reads samples of a dataset; arguments as of ``ProbeSet.from_dataset``, checked."""
     _check_dataset(dataset)
     _check_number("seed", seed, 0)
+    if annotation is not None and annotation not in get_args(Kind):
+        raise ValueError(f'annotation: expected "boxes", "masks" or None, got {annotation!r:.80}')
     if label is not None and not callable(label):
         raise TypeError(f"label: expected a callable that takes a target and gives a class index, got {label!r:.80}")
-    names = check_names("class_names", class_names) if class_names is not None else None
-    dataset = adapted(dataset, names if names and label_map is None else ())
+    names = model_classes(class_names, class_to_idx)
+    dataset = adapted(dataset, names if names and label_map is None else (), annotation)
     plan = plan_classes(names, label_map, categories(dataset), declared_classes(dataset))
-    return Reader(dataset, seed, plan, label)
+    return Reader(dataset, seed, plan, label, annotation, stuff(dataset))
 
 
 def drawing_order(reader: Reader) -> list[int]:
@@ -121,29 +109,43 @@ def _check_number(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
-def _fill(reader: Reader, per_class: int, order: list[int]) -> Drawn:
-    found = Drawn(reader.plan.names)
-    counts: Counter[int] = Counter()
+def _hints(reader: Reader) -> list[int] | None:
+    """The class of every picture where the dataset tells them unread; -1 for none."""
+    labels = known_labels(reader.dataset) if reader.label is None else None
+    known = reader.plan.label_map
+    return labels if labels is None or known is None else [known.get(label, -1) for label in labels]
+
+
+def _fill(reader: Reader, per_class: int, order: list[int], hints: list[int] | None) -> Drawn:
+    """Read pictures until every class is full; with hints only those whose class is needed."""
+    found, places = Drawn(reader.plan.names), Places(per_class)
+    kept: dict[int, tuple[Sample, ...]] = {}
     first: tuple[int, Sample] | None = None
     boxes: list[Tensor] = []
     for index in order:
-        if reader.wanted is not None and all(counts[k] >= per_class for k in reader.wanted):
+        if reader.wanted is not None and not any(map(places.has_room, reader.wanted)):
             break
-        sample = _try(reader, index, found, len(order))
-        if sample is None:
+        if hints is not None and not _is_needed(hints[index], places, reader):
             continue
-        first = first or (index, sample)
-        _check_alike(first, (index, sample))
-        boxes.append(sample.boxes)
-        if counts[sample.label] < per_class and _fits(sample, index, found):
-            counts[sample.label] += 1
-            found.add(index, sample)
-    if first is not None:
+        samples = _try(reader, index, found, kept, len(order))
+        if not samples:
+            continue
+        if hints is not None and [s.label for s in samples] != [hints[index]]:
+            raise _WrongHint
+        first = first or (index, samples[0])
+        _check_alike(first, (index, samples[0]))
+        boxes += [sample.boxes for sample in samples]
+        if places.is_open([s.label for s in samples]):
+            fit = tuple(s for s in samples if _fits(s, _name(index, s, found, only=len(samples) == 1), found))
+            if places.take(index, [s.label for s in fit]):
+                kept[index] = fit
+    if first is not None and first[1].kind == "boxes":
         size = (first[1].image.shape[1], first[1].image.shape[2])
         check_order("dataset: boxes", boxes)
         check_not_normalised("dataset: boxes", boxes, size)
         check_within("dataset: boxes", boxes, size)
-    if not found.images:
+    _settle(found, kept, places)
+    if not found.samples:
         reasons = Counter(e.reason for e in found.exclusions).most_common()
         listed = "; ".join(f"{count} x {reason}" for reason, count in reasons)
         next_step = ". Without boxes pass ProbeSet(images, labels)" if found.without_boxes == len(order) else ""
@@ -151,29 +153,52 @@ def _fill(reader: Reader, per_class: int, order: list[int]) -> Drawn:
     return found
 
 
-def _try(reader: Reader, index: int, found: Drawn, offered: int) -> Sample | None:
-    """Read a sample, or note why there is none."""
+def _is_needed(hint: int, places: Places, reader: Reader) -> bool:
+    """Whether a picture of this class can be a probe. What is no class at all is read, and refused, as ever."""
+    unknown = hint < 0 and reader.plan.label_map is not None
+    return not unknown and places.has_room(hint)
+
+
+def _settle(found: Drawn, kept: Mapping[int, tuple[Sample, ...]], places: Places) -> None:
+    """Each picture for its one class, then again for those that are short of pictures otherwise."""
+    for index, samples in kept.items():
+        (sample,) = (s for s in samples if s.label == places.taken[index])
+        found.add(index, sample, str(index))
+    for index, samples in kept.items():
+        for sample in samples:
+            if sample.label != places.taken[index] and places.take_again(sample.label):
+                found.add(index, sample, _name(index, sample, found, only=False))
+
+
+def _name(index: int, sample: Sample, found: Drawn, *, only: bool) -> str:
+    return str(index) if only else f"{index}:{found.name(sample.label)}"
+
+
+def _try(reader: Reader, index: int, found: Drawn, kept: Mapping[int, object], offered: int) -> tuple[Sample, ...]:
+    """Read a picture, or note why it cannot serve."""
     try:
-        return reader.read(index)
+        return reader.samples(index)
     except Skip as skip:
         found.exclusions.append(Exclusion(str(index), str(skip)))
         found.failures += isinstance(skip, Unreadable)
         found.without_boxes += isinstance(skip, NoBoxes)
-        offers = len(found.images) + len(found.exclusions)
+        offers = len(kept) + len(found.exclusions)
         if found.failures == offers == min(_PATIENCE, offered):
             raise ValueError(
                 f"dataset: none of the first {offers} pictures could be read; dataset[{index}] raised "
                 f"{skip.__cause__!r}"
             ) from skip.__cause__
-    return None
+    return ()
 
 
-def _fits(sample: Sample, index: int, found: Drawn) -> bool:
+def _fits(sample: Sample, source_id: str, found: Drawn) -> bool:
     """Whether a sample can be a probe. It is asked here too, so that another one can take the place."""
     usable, faults = clean_boxes(sample.boxes, (sample.image.shape[1], sample.image.shape[2]))
-    reason = unfit(sample.image, usable, faults, annotated=True)
+    reason = unfit(sample.image, usable, faults, annotated=sample.kind == "boxes")
+    if reason is None and sample.mask is not None and not bool(sample.mask.any()):
+        reason = "mask of no area"
     if reason:
-        found.exclusions.append(Exclusion(str(index), reason))
+        found.exclusions.append(Exclusion(source_id, reason))
     return reason is None
 
 
@@ -185,13 +210,20 @@ def _check_alike(first: tuple[int, Sample], other: tuple[int, Sample]) -> None:
             f"{expected.dtype} and dataset[{other[0]}] is {tuple(got.shape)} {got.dtype}; add a Resize or a crop to "
             "its transforms.v2"
         )
+    kinds = [sample.kind or "a class alone" for _, sample in (first, other)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"dataset: expected one kind of annotation throughout, but dataset[{first[0]}] has {kinds[0]} and "
+            f"dataset[{other[0]}] has {kinds[1]}; levels of boxes and masks differ and are never pooled"
+        )
 
 
 def _is_random(reader: Reader, found: Drawn) -> bool:
     """Whether a few probes look different under other seeds."""
-    for image, source_id in list(zip(found.images, found.source_ids, strict=True))[:_READ_AGAIN]:
+    pictures = {index: sample.image for index, sample in zip(found.indices, found.samples, strict=True)}
+    for index, image in list(pictures.items())[:_READ_AGAIN]:
         try:
-            again = reader.load(int(source_id), seed=reader.seed + 1)[0]
+            again = reader.load(index, seed=reader.seed + 1)[0]
         except Exception:  # a transform that fails under some seeds only
             return True
         if again.shape != image.shape or not torch.equal(again.as_subclass(Tensor).cpu(), image):

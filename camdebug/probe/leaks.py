@@ -15,7 +15,7 @@ from camdebug.numerals import count_of
 from camdebug.probe.checks import name_a_few, plain
 from camdebug.probe.duplicates import Similarities, check_threshold
 from camdebug.probe.thumbnails import digest_of, pixel_digest, thumbnail_of, thumbnails_of
-from camdebug.probe.training_pictures import TrainingPicture, training_pictures
+from camdebug.probe.training_pictures import TrainingPicture, TrainingPictures, training_pictures
 from camdebug.rng import seeded_rng
 from camdebug.wording import told
 
@@ -80,31 +80,47 @@ class _Looks:
 def leaks_into(probes: ProbeSet, train_dataset: Any, *, threshold: float | None = None) -> Leaks:  # noqa: ANN401
     """See ``ProbeSet.leaks_into``."""
     threshold = check_threshold(threshold)
-    training = training_pictures(train_dataset)
-    known = _digests(probes)
-    compared_with = [Similarities(t, threshold=threshold) for t in _thumbnails(probes, raw=training.raw)]
-    exact: dict[tuple[int, int], None] = {}
-    failures: list[Exception] = []
+    ways = training_pictures(train_dataset, transformed=probes.provenance is None)
+    exact: set[tuple[int, int]] = set()
+    near: set[tuple[int, int]] = set()
+    failures: list[dict[int, Exception]] = []
     with seeded_rng(0):
-        for looks in _looks(training.pictures, failures):
-            exact.update({(probe, i): None for i, digest in looks.digests for probe in known.get(digest, ())})
-            for similarities in compared_with:
-                similarities.compare(looks.thumbnails, looks.rows)
-    near = {(probe, i) for similarities in compared_with for probe, i, _ in similarities.pairs()}
-    compared = len(training.pictures) - len(failures)
-    if not compared:
+        for way in ways:
+            failures.append(_compare(probes, way, threshold, exact, near))
+    pictures = ways[0].pictures
+    unread = set.intersection(*map(set, failures))
+    if len(unread) == len(pictures):
         raise ValueError(
-            f"train_dataset: none of its {len(training.pictures)} pictures could be read; the first raised "
-            f"{told(failures[0])}"
-        ) from failures[0]
+            f"train_dataset: none of its {len(pictures)} pictures could be read; the first raised "
+            f"{told(failures[-1][0])}"
+        ) from failures[-1][0]
     return Leaks(
-        exact=_named(exact, probes, training.pictures),
-        near=_named(near - set(exact), probes, training.pictures),
+        exact=_named(exact, probes, pictures),
+        near=_named(near - exact, probes, pictures),
         probes=len(probes),
-        compared=compared,
-        unread=len(failures),
-        how=_how(raw=training.raw, known=probes.provenance is not None),
+        compared=len(pictures) - len(unread),
+        unread=len(unread),
+        how=_how(raw=all(way.raw for way in ways), known=probes.provenance is not None),
     )
+
+
+def _compare(
+    probes: ProbeSet,
+    way: TrainingPictures,
+    threshold: float | None,
+    exact: set[tuple[int, int]],
+    near: set[tuple[int, int]],
+) -> dict[int, Exception]:
+    """Add what is found, pairs of a probe and a training picture, and return what could not be read."""
+    known = _digests(probes)
+    compared_with = [Similarities(t, threshold=threshold) for t in _thumbnails(probes, raw=way.raw)]
+    failures: dict[int, Exception] = {}
+    for looks in _looks(way.pictures, failures):
+        exact.update((probe, i) for i, digest in looks.digests for probe in known.get(digest, ()))
+        for similarities in compared_with:
+            similarities.compare(looks.thumbnails, looks.rows)
+    near.update((probe, i) for similarities in compared_with for probe, i, _ in similarities.pairs())
+    return failures
 
 
 def _named(
@@ -140,7 +156,7 @@ def _thumbnails(probes: ProbeSet, *, raw: bool) -> list[Tensor]:
     return own if probes.provenance is None else [probes.provenance.thumbnails, *own]
 
 
-def _looks(pictures: Sequence[TrainingPicture], failures: list[Exception]) -> Iterator[_Looks]:
+def _looks(pictures: Sequence[TrainingPicture], failures: dict[int, Exception]) -> Iterator[_Looks]:
     """In chunks, so that memory does not grow with the dataset; what cannot be read becomes a failure."""
     numbered = iter(enumerate(pictures))
     while chunk := list(islice(numbered, _CHUNK)):
@@ -150,7 +166,7 @@ def _looks(pictures: Sequence[TrainingPicture], failures: list[Exception]) -> It
             try:
                 looks = [_look(value) for value in picture.read()]
             except Exception as error:  # a single damaged picture is counted, like those that a set leaves out
-                failures.append(error)
+                failures[i] = error
                 continue
             digests += [(i, digest) for found, _ in looks for digest in found]
             thumbnails += [(i, thumbnail) for _, thumbnail in looks]

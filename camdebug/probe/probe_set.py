@@ -15,9 +15,14 @@ from torch import Tensor
 
 from camdebug.probe import boxes as box_geometry
 from camdebug.probe.checks import name_a_few, summarise
-from camdebug.probe.content import Content, Offered, check
+from camdebug.probe.content import Content, Offered, check, picture_numbers
 from camdebug.probe.suspicion import suspicions
 from camdebug.records import Exclusion, Provenance
+from camdebug.sources.entry import Kind
+
+if TYPE_CHECKING:
+    from camdebug.probe.datamodule import Stage
+    from camdebug.probe.drawn import Drawn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -96,9 +101,11 @@ class ProbeSet:
         cls,
         dataset: Any,  # noqa: ANN401 - anything with __len__ and __getitem__
         *,
+        annotation: Kind | None = None,
         per_class: int = 40,
         seed: int = 0,
         class_names: Sequence[str] | None = None,
+        class_to_idx: Mapping[str, int] | None = None,
         label_map: Mapping[int, int] | None = None,
         label: Callable[[Any], int | None] | None = None,
         mean: Sequence[float] | None = None,
@@ -107,21 +114,33 @@ class ProbeSet:
         """Draw up to ``per_class`` probes a class from an annotated dataset, the same ones for the same ``seed``.
 
         The dataset is read with ``dataset[i]`` in a seeded order, once, until every class is full, without touching
-        the global generators (a few probes are read again, to see whether the transform is random).
+        the global generators (a few probes are read again, to see whether the transform is random). A picture with
+        objects of several classes stands for one of them, the others being ignored regions, and once more for another
+        that would stay short otherwise: ``"17"`` is then also there as ``"17:dog"``.
 
         Args:
-            dataset: gives ``(image, target)``: a tensor picture and a dict with ``boxes`` (``BoundingBoxes``, or plain
-                xyxy pixels) and ``labels``. torchvision's CocoDetection and VOCDetection (also in a ``Subset`` or
-                ``ConcatDataset``) are wrapped by torchvision's own wrapper when they are not yet; yours stays as it is.
+            dataset: gives ``(image, target)``: a tensor picture, and one of these:
+
+                - a dict with ``labels`` and ``boxes`` (``BoundingBoxes``, or plain xyxy pixels) or ``masks``
+                  ``(k, H, W)``; it may have ``iscrowd`` and ``ignore_masks``, which are neither object nor background;
+                - a map of class ids ``(H, W)``; 0 is background and 255 is ignored;
+                - a class index alone, for a set that is drawn but not measured. Where the dataset keeps all labels
+                  (``targets``, ``samples``), no more pictures are read than are needed.
+
+                torchvision's CocoDetection, VOCDetection, VOCSegmentation, SBDataset, Cityscapes and OxfordIIITPet
+                (also in a ``Subset`` or ``ConcatDataset``) are wrapped by torchvision's own wrapper when they are not
+                yet; yours stays as it is.
+            annotation: ``"boxes"`` or ``"masks"`` where there are both; by default boxes. A set never has both.
             per_class: at most so many probes a class; 40 is recommended, below 20 no alarm is possible.
             seed: of the selection, and of the dataset's transforms if they are random.
             class_names: the model's classes, in the order of its outputs; by default ``dataset.classes`` when it has
-                them and ``label_map`` is absent or leaves every label as it is. For CocoDetection and VOCDetection
-                they are matched by name with the annotated categories.
+                them and ``label_map`` is absent or leaves every label as it is. Where the dataset names its labels
+                (torchvision's, or a ``class_to_idx``) they are matched by name.
+            class_to_idx: the same as a mapping of name to index; give one of the two.
             label_map: annotation label to class index, where they differ and names do not settle it. Objects with
                 other labels become ignored regions.
-            label: class index of a picture from its target, where it is not the label of all its objects; ``None``
-                for a picture that is not to be used.
+            label: class index of a picture from its target, where that class alone is to count; ``None`` for a picture
+                that is not to be used.
             mean: as for :class:`ProbeSet`.
             std: as for :class:`ProbeSet`.
 
@@ -130,23 +149,64 @@ class ProbeSet:
         """
         from camdebug.probe.dataset import draw
 
-        found = draw(dataset, per_class=per_class, seed=seed, class_names=class_names, label_map=label_map, label=label)
-        probes = cls._of(
-            check(
-                Offered(
-                    found.images,
-                    found.labels,
-                    found.boxes,
-                    class_names=found.class_names,
-                    ignore=found.ignore,
-                    mean=mean,
-                    std=std,
-                    source_ids=found.source_ids,
-                    left_out=found.exclusions,
-                )
-            )
-        )
-        probes._report(*found.notes)
+        plan: dict[str, Any] = {"class_names": class_names, "class_to_idx": class_to_idx}
+        plan |= {"label_map": label_map, "label": label}
+        return cls._drawn(draw(dataset, annotation=annotation, per_class=per_class, seed=seed, **plan), mean, std)
+
+    @classmethod
+    def from_datamodule(
+        cls,
+        datamodule: Any,  # noqa: ANN401 - a LightningDataModule of either package
+        *,
+        stage: Stage = "validate",
+        loader: int | str = 0,
+        annotation: Kind | None = None,
+        per_class: int = 40,
+        seed: int = 0,
+        class_names: Sequence[str] | None = None,
+        class_to_idx: Mapping[str, int] | None = None,
+        label_map: Mapping[int, int] | None = None,
+        label: Callable[[Any], int | None] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> ProbeSet:
+        """Draw probes as :meth:`from_dataset` does, from the dataset behind a LightningDataModule's loader.
+
+        No loader is iterated, and the global generators stay as they are. ``prepare_data()`` and ``setup(stage)`` are
+        called as Lightning does, but only while there is no loader to be had: what is set up already stays as it is.
+        (A split that ``setup`` draws at random is another one when the Trainer calls it again: seed it.)
+
+        Args:
+            datamodule: of ``pytorch_lightning`` or ``lightning.pytorch``.
+            stage: ``"fit"`` for the pictures of ``train_dataloader()``, ``"validate"``, ``"test"`` or ``"predict"``.
+            loader: which one, where there are several: a position, or a key.
+            annotation: as for :meth:`from_dataset`, like all that follow.
+            per_class: likewise.
+            seed: likewise.
+            class_names: likewise.
+            class_to_idx: likewise.
+            label_map: likewise.
+            label: likewise.
+            mean: likewise.
+            std: likewise.
+
+        Raises:
+            TypeError, ValueError: when there is no such loader, or it does not say which pictures it takes.
+        """
+        from camdebug.probe.datamodule import dataset_of, notes_on
+        from camdebug.probe.dataset import draw
+
+        plan: dict[str, Any] = {"class_names": class_names, "class_to_idx": class_to_idx}
+        plan |= {"label_map": label_map, "label": label}
+        dataset = dataset_of(datamodule, stage=stage, loader=loader)
+        found = draw(dataset, annotation=annotation, per_class=per_class, seed=seed, **plan)
+        found.notes += notes_on(datamodule)
+        return cls._drawn(found, mean, std)
+
+    @classmethod
+    def _drawn(cls, found: Drawn, mean: Sequence[float] | None, std: Sequence[float] | None) -> ProbeSet:
+        probes = cls._of(check(found.offered(mean, std)))
+        probes._report(*found.notes, depth=4)
         return probes
 
     @classmethod
@@ -304,6 +364,11 @@ class ProbeSet:
                 digest.update(masks.contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
+    @cached_property
+    def pictures(self) -> Tensor:
+        """``(N,)`` int64: which picture each probe shows, the same number for pictures of the same pixels."""
+        return picture_numbers(self.images)
+
     def coverage(self, grid: tuple[int, ...]) -> Tensor:
         """``(N, h, w)`` float64: share of each cell that the probe's own boxes, or mask, cover."""
         if self.masks is not None:
@@ -391,8 +456,8 @@ class ProbeSet:
 
         return summarise_probes(self, epochs=epochs)
 
-    def _report(self, *notes: str) -> None:
-        """Give the one warning of a construction, at the line of the user, two frames up."""
+    def _report(self, *notes: str, depth: int = 3) -> None:
+        """Give the one warning of a construction, at the line of the user, some frames up."""
         parts = list(notes)
         if self.exclusions:
             parts.append(summarise(self.exclusions, len(self) + len(self.exclusions)))
@@ -405,4 +470,4 @@ class ProbeSet:
             parts.append(f"ProbeSet has no probe of {len(empty)} classes ({name_a_few(empty)}): they stay unmeasured")
         parts += map(str, suspicions(self))
         if parts:
-            warnings.warn(". ".join(parts) + ".", UserWarning, stacklevel=3)
+            warnings.warn(". ".join(parts) + ".", UserWarning, stacklevel=depth)

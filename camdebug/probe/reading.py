@@ -1,4 +1,4 @@
-"""Read one sample of a detection dataset, ``dataset[i] -> (image, target)``, as a picture with a label and boxes."""
+"""Read one sample of a dataset, ``dataset[i] -> (image, target)``, as a picture with the objects of each class."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camdebug.probe.checks import check_floating, in_picture, plain
+from camdebug.probe.annotation import NoBoxes, Objects, Skip, Unreadable, class_of, is_map, objects_of, objects_on_map
+from camdebug.probe.checks import check_floating, plain
 from camdebug.probe.classes import ClassPlan
 from camdebug.rng import seeded_rng
+from camdebug.sources.entry import Kind
 
-_OTHER_KEYS = ("bbox", "bboxes", "box")
+__all__ = ["NoBoxes", "Reader", "Sample", "Skip", "Unreadable"]
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture ``(C, H, W)``, its class, its own boxes and the boxes of other objects, ``(k, 4)`` xyxy float64."""
+    """A picture and the objects of one class in it.
+
+    Attributes:
+        image: ``(C, H, W)``.
+        label: the class.
+        boxes: of its own objects, ``(k, 4)`` xyxy float64; ``(0, 4)`` with a mask.
+        ignore: of other objects, likewise.
+        mask: ``(H, W)`` bool, pixels of its own objects; ``None`` without masks.
+        ignore_mask: ``(H, W)`` bool, pixels of other objects and void; ``None`` without masks.
+        kind: of what is annotated; ``None`` for a class alone.
+    """
 
     image: Tensor
     label: int
     boxes: Tensor
     ignore: Tensor
-
-
-class Skip(Exception):  # noqa: N818 - not an error: a picture that cannot serve, with the reason
-    """The picture is to be left out; the message is the reason."""
-
-
-class Unreadable(Skip):
-    """The dataset raised."""
-
-
-class NoBoxes(Skip):
-    """The target has none."""
+    mask: Tensor | None = None
+    ignore_mask: Tensor | None = None
+    kind: Kind | None = "boxes"
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,17 @@ class Reader:
         dataset: gives ``(image, target)``.
         seed: of the dataset's transforms.
         plan: how annotation labels become classes.
-        label: class index of a picture from its target; ``None`` to take the label of its objects.
+        label: class index of a picture from its target; ``None`` to take the labels of its objects.
+        annotation: boxes or masks; ``None`` for what a target has, boxes first.
+        stuff: annotation labels that are background, not objects.
     """
 
     dataset: Any
     seed: int
     plan: ClassPlan
     label: Callable[[Any], int | None] | None
+    annotation: Kind | None = None
+    stuff: frozenset[int] = frozenset()
 
     @property
     def wanted(self) -> frozenset[int] | None:
@@ -69,7 +76,14 @@ class Reader:
             return self.dataset[index]
 
     def read(self, index: int) -> Sample:
-        """Return a sample.
+        """Return the one sample of a picture whose objects are of one class; raises as :meth:`samples`."""
+        first, *others = self.samples(index)
+        if others:
+            raise Skip("objects of several classes (pass label= to say which one counts)")
+        return first
+
+    def samples(self, index: int) -> tuple[Sample, ...]:
+        """Return a sample for each class with an object in the picture, in the order of the classes.
 
         Raises:
             Skip: this picture cannot serve.
@@ -81,38 +95,68 @@ class Reader:
             raise Unreadable(f"could not be read ({type(error).__name__})") from error
         where = f"dataset[{index}]"
         image, target = _check_sample(sample, where)
-        if "boxes" not in target:
-            raise NoBoxes(_without_boxes(target))
-        boxes = _xyxy(target["boxes"], (image.shape[1], image.shape[2]), where)
-        labels = _labels(target["labels"], len(boxes), where) if "labels" in target else None
-        visible = in_picture(boxes, (image.shape[1], image.shape[2]))
-        class_idx, own = self._own(labels, visible, target, where)
+        objects = self._objects(target, (image.shape[1], image.shape[2]), where)
         # A copy: datasets may keep what they hand out, and hand it out again.
-        return Sample(plain(image).to("cpu", copy=True), class_idx, boxes[own], boxes[~own])
+        picture = plain(image).to("cpu", copy=True)
+        if objects is None:
+            nothing = torch.zeros(0, 4, dtype=torch.float64)
+            return (Sample(picture, self._class_alone(target, where), nothing, nothing, kind=None),)
+        classes = self.plan.of(objects.labels, where) if objects.labels is not None else None
+        return tuple(_sample(picture, k, classes, objects) for k in self._shown(classes, objects, target, where))
 
-    def _own(
+    def _objects(self, target: Any, size: tuple[int, int], where: str) -> Objects | None:  # noqa: ANN401
+        """What is annotated; ``None`` for a class alone."""
+        if isinstance(target, Mapping):
+            return self._without_stuff(objects_of(target, self.annotation, size, where))
+        if is_map(target) and self.annotation != "boxes":
+            return objects_on_map(target, self.plan.label_map, self.stuff, size, where)
+        if class_of(target) is None or self.annotation is not None:
+            raise TypeError(
+                f"dataset: expected a target dict with {self.annotation or 'boxes'!r} and 'labels' from {where}, got "
+                f"{type(target).__name__}; a class index alone, or a mask of class ids, is read as well"
+                if self.annotation is None
+                else f"annotation: expected {self.annotation} from {where}, got {type(target).__name__}"
+            )
+        return None
+
+    def _without_stuff(self, objects: Objects) -> Objects:
+        if not self.stuff or objects.labels is None or self.plan.label_map is None:
+            return objects
+        known = self.plan.label_map
+        kept = [i for i, label in enumerate(objects.labels) if label in known or label not in self.stuff]
+        return objects.only(kept)
+
+    def _class_alone(self, target: Any, where: str) -> int:  # noqa: ANN401
+        if self.label is not None:
+            return self._picture_label(target, where)
+        (class_idx,) = self.plan.of([whole(target)], where)
+        if class_idx < 0 and self.plan.label_map is not None:
+            raise Skip("no known class")
+        return self.plan.expect(class_idx, f"label of {where}")
+
+    def _shown(
         self,
-        labels: list[int] | None,
-        visible: list[bool],
+        classes: list[int] | None,
+        objects: Objects,
         target: Any,  # noqa: ANN401
         where: str,
-    ) -> tuple[int, Tensor]:
-        """Class of the picture, and which of its boxes are of that class: ``(k,)`` bool."""
-        classes = self.plan.of(labels, where) if labels is not None else None
+    ) -> list[int]:
+        """Classes that the picture can stand for."""
         if self.label is not None:
             class_idx = self._picture_label(target, where)
-        elif classes is None:
-            raise TypeError(f"dataset: the target of {where} has no 'labels'; pass label=, class index from a target")
-        else:
-            # An object that a crop left out does not make this a picture of several classes.
-            shown = [value for value, is_visible in zip(classes, visible, strict=True) if is_visible] or classes
-            class_idx = self.plan.expect(_only(shown, mapped=self.plan.label_map is not None), f"label of {where}")
+            if classes is not None and classes and class_idx not in classes:
+                raise Skip(f"no {'box' if objects.kind == 'boxes' else 'mask'} with the label of the picture")
+            return [class_idx]
         if classes is None:
-            return class_idx, torch.ones(len(visible), dtype=torch.bool)
-        own = torch.tensor([value == class_idx for value in classes], dtype=torch.bool)
-        if visible and not own.any():
-            raise Skip("no box with the label of the picture")
-        return class_idx, own
+            raise TypeError(f"dataset: the target of {where} has no 'labels'; pass label=, class index from a target")
+        own = [i for i, crowd in enumerate(objects.crowd) if not crowd]
+        # An object that a crop left out does not make this a picture of another class.
+        seen = [i for i in own if objects.visible[i]]
+        known = [classes[i] for i in seen or own if classes[i] >= 0 or self.plan.label_map is None]
+        if not known:
+            raise Skip("no object of a known class")
+        found = sorted(set(known)) if seen else known[:1]
+        return [self.plan.expect(class_idx, f"label of {where}") for class_idx in found]
 
     def _picture_label(self, target: Any, where: str) -> int:  # noqa: ANN401
         value = self.label(target) if self.label is not None else None
@@ -124,7 +168,18 @@ class Reader:
             raise TypeError(f"label: expected a class index or None for {where}, got {value!r:.80}") from error
 
 
-def _check_sample(sample: Any, where: str) -> tuple[Tensor, Mapping[str, Any]]:  # noqa: ANN401
+def _sample(picture: Tensor, class_idx: int, classes: list[int] | None, objects: Objects) -> Sample:
+    own = torch.ones(len(objects), dtype=torch.bool)
+    if classes is not None:
+        own = torch.tensor([value == class_idx for value in classes], dtype=torch.bool)
+    own &= ~torch.tensor(objects.crowd, dtype=torch.bool)
+    if objects.kind == "boxes":
+        return Sample(picture, class_idx, objects.boxes[own], objects.boxes[~own])
+    mask, ignored = objects.masks[own].any(0), objects.masks[~own].any(0) | objects.void
+    return Sample(picture, class_idx, objects.boxes, objects.boxes, mask, ignored, kind="masks")
+
+
+def _check_sample(sample: Any, where: str) -> tuple[Tensor, Any]:  # noqa: ANN401
     if not isinstance(sample, (tuple, list)) or len(sample) != 2:
         raise TypeError(f"dataset: expected (image, target) from {where}, got {type(sample).__name__}")
     image, target = sample
@@ -136,66 +191,4 @@ def _check_sample(sample: Any, where: str) -> tuple[Tensor, Mapping[str, Any]]: 
     if image.ndim != 3:
         raise ValueError(f"dataset: expected a picture (C, H, W) from {where}, got a shape {tuple(image.shape)}")
     check_floating(f"dataset: {where}", image)
-    if not isinstance(target, Mapping):
-        raise TypeError(
-            f"dataset: expected a target dict with 'boxes' and 'labels' from {where}, got "
-            f"{type(target).__name__}; for pictures without boxes use ProbeSet(images, labels)"
-        )
     return image, target
-
-
-def _without_boxes(target: Mapping[str, Any]) -> str:
-    """The reason, with what the target has instead, and what to make of it."""
-    reason = "no 'boxes' in the target, which has " + (", ".join(map(repr, target)) or "nothing")
-    other = next((key for key in target if str(key).lower() in _OTHER_KEYS), None)
-    if other is None:
-        return reason
-    return (
-        f"{reason}; give {other!r} as 'boxes', x1, y1, x2, y2 in pixels (COCO's are x, y, width, height: "
-        "torchvision.ops.box_convert converts them)"
-    )
-
-
-def _only(classes: list[int], *, mapped: bool) -> int:
-    known = {value for value in classes if value >= 0 or not mapped}
-    if not known:
-        raise Skip("no object of a known class")
-    if len(known) > 1:
-        raise Skip("objects of several classes (pass label= to say which one counts)")
-    return known.pop()
-
-
-def _labels(values: Any, count: int, where: str) -> list[int]:  # noqa: ANN401
-    try:
-        labels = [whole(value) for value in (values.reshape(-1) if hasattr(values, "reshape") else values)]
-    except TypeError as error:
-        raise TypeError(f"dataset: expected whole numbers as labels of {where}, got {values!r:.80}") from error
-    if len(labels) != count:
-        raise ValueError(f"dataset: {where} has {count} boxes but {len(labels)} labels")
-    return labels
-
-
-def _xyxy(boxes: Any, picture: tuple[int, int], where: str) -> Tensor:  # noqa: ANN401
-    """Boxes as ``(k, 4)`` xyxy float64. Boxes that did not follow the picture's transform are an error."""
-    from torchvision import tv_tensors
-    from torchvision.transforms.v2 import functional
-
-    if isinstance(boxes, tv_tensors.BoundingBoxes):
-        canvas = tuple(boxes.canvas_size)
-        if canvas != picture:
-            raise ValueError(
-                f"dataset: the boxes of {where} are for a picture of {canvas[0]}x{canvas[1]}, but the picture "
-                f"is {picture[0]}x{picture[1]}: the transform did not carry them along. Use transforms.v2 for pictures "
-                "and boxes together"
-            )
-        # In float64 first: the conversion of integer boxes rounds.
-        boxes = tv_tensors.wrap(boxes.to(torch.float64), like=boxes)
-        boxes = plain(functional.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY))
-    try:
-        # By way of numpy, because torch warns about read-only arrays.
-        values = boxes if isinstance(boxes, Tensor) else torch.from_numpy(np.array(boxes, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"dataset: expected (k, 4) boxes from {where}, got {boxes!r:.80}") from error
-    if values.numel() and (values.ndim != 2 or values.shape[1] != 4):
-        raise ValueError(f"dataset: expected (k, 4) boxes from {where}, got a shape {tuple(values.shape)}")
-    return plain(values).to("cpu", torch.float64).reshape(-1, 4)

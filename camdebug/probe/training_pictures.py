@@ -16,6 +16,7 @@ from camdebug.sources import Annotations, Entry, Source, Unusable
 from camdebug.sources.pictures import open_picture, picture_size
 
 _PICTURE_KEYS = ("image", "images", "img", "pixel_values", "picture", "x")
+_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +45,13 @@ class TrainingPictures:
     raw: bool
 
 
-def training_pictures(train_dataset: Any) -> TrainingPictures:  # noqa: ANN401 - whatever is trained on
-    """How the pictures of a training dataset can be had.
+def training_pictures(train_dataset: Any, *, transformed: bool = False) -> list[TrainingPictures]:  # noqa: ANN401
+    """How the pictures of a training dataset can be had: one way, or two that give the same rows.
 
     Args:
         train_dataset: a source, annotations, a path that :func:`camdebug.sources.find.find_source` knows, or any
             map-style dataset.
+        transformed: also as ``dataset[i]`` gives them, where their files can be read.
 
     Raises:
         TypeError, ValueError: it is none of these, or empty.
@@ -62,11 +64,14 @@ def training_pictures(train_dataset: Any) -> TrainingPictures:  # noqa: ANN401 -
         train_dataset = train_dataset.read()
     if not isinstance(train_dataset, Annotations):
         _check_dataset(train_dataset)
-    raw = _raw(train_dataset)
-    found = raw if raw is not None else list(_of_rows(train_dataset))
-    if not found:
+    raw, found = _raw(train_dataset), []
+    if raw is not None:
+        found.append(TrainingPictures(raw, raw=True))
+    if not isinstance(train_dataset, Annotations) and (raw is None or transformed):
+        found.append(TrainingPictures(list(_of_rows(train_dataset)), raw=False))
+    if not found[0].pictures:
         raise ValueError("train_dataset: expected at least one picture, got none")
-    return TrainingPictures(found, raw is not None)
+    return found
 
 
 def _check_dataset(dataset: Any) -> None:  # noqa: ANN401
@@ -119,12 +124,21 @@ def _of_table(dataset: Any) -> list[TrainingPicture] | None:  # noqa: ANN401
 
 
 def _cell(table: Any, row: int, column: str) -> Sequence[Any]:  # noqa: ANN401
-    return [table[row][column]]
+    return _both_ways(table[row][column])
+
+
+def _both_ways(picture: Any) -> Sequence[Any]:  # noqa: ANN401
+    """As it is, and upright where a Pillow picture still has a tag that says it is not."""
+    if not hasattr(picture, "getexif") or picture.getexif().get(_ORIENTATION, 1) == 1:
+        return [picture]
+    from PIL import ImageOps
+
+    return [picture, ImageOps.exif_transpose(picture)]
 
 
 def _loaded(dataset: Any, path: Path) -> TrainingPicture:  # noqa: ANN401
     """Through the loader of an ImageFolder, which may read what nobody else can."""
-    return TrainingPicture(_relative(path, Path(dataset.root)), lambda: [dataset.loader(str(path))])
+    return TrainingPicture(_relative(path, Path(dataset.root)), lambda: _both_ways(dataset.loader(str(path))))
 
 
 def _file(root: Path, path: Path) -> TrainingPicture:
@@ -155,5 +169,5 @@ def _row(dataset: Any, index: int) -> Sequence[Any]:  # noqa: ANN401
     elif isinstance(sample, (tuple, list)) and sample:
         sample = sample[0]
     if isinstance(sample, (Tensor, np.ndarray)) or hasattr(sample, "getexif"):
-        return [sample]
+        return _both_ways(sample)
     raise Unusable(f"no picture in dataset[{index}]")

@@ -241,15 +241,57 @@ class TestBoxes:
         assert content(probes) == [(0, 0, [BOX, [0, 0, 3, 3]]), (1, 0, [BOX])]
 
 
+def rows_of(probes):
+    return zip(probes.source_ids, probes.labels.tolist(), probes.boxes, probes.ignore, strict=True)
+
+
 MIXED = {0: target([0, 1, 0], [BOX, [5, 4, 9, 8], [0, 0, 2, 2]])}
 
 
 class TestSeveralClasses:
-    def test_pictures_of_several_classes_are_left_out_and_named(self):
-        with pytest.warns(UserWarning, match=re.escape("1 x objects of several classes (pass label=")):
-            probes = ProbeSet.from_dataset(Named(5, targets=MIXED))
-        assert [row[0] for row in content(probes)] == [1, 2, 3, 4]
-        assert probes.exclusions[0].source_id == "0"
+    def test_a_picture_of_several_classes_is_a_probe_of_each_that_is_short_and_the_others_are_ignored(self):
+        probes = ProbeSet.from_dataset(Named(5, targets=MIXED))
+        rows = {key: (k, b.tolist(), i.tolist()) for key, k, b, i in rows_of(probes) if key.startswith("0")}
+        cat, dog = [BOX, [0, 0, 2, 2]], [[5, 4, 9, 8]]
+        first, second = ((0, cat, dog), (1, dog, cat)) if rows["0"][0] == 0 else ((1, dog, cat), (0, cat, dog))
+        assert rows == {"0": first, f"0:{probes.class_names[second[0]]}": second}
+        assert probes.source_ids[-1] == f"0:{probes.class_names[second[0]]}"
+        assert sorted(row[0] for row in content(probes)) == [0, 0, 1, 2, 3, 4]
+        assert probes.pictures.tolist()[-1] == probes.source_ids.index("0")
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_a_picture_stands_for_one_class_where_that_is_enough(self, seed):
+        targets = {i: target([0, 1]) if i < 4 else target([0]) for i in range(8)}
+        probes = quietly(Named(8, targets=targets), per_class=4, seed=seed)
+        # all four with a dog are needed for dogs, so the four of cats alone are needed for cats
+        assert content(probes) == [(i, 1, [BOX]) for i in range(4)] + [(i, 0, [BOX]) for i in range(4, 8)]
+        assert sorted(probes.source_ids) == [str(i) for i in range(8)]
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_it_stands_for_a_second_class_only_while_that_is_short(self, seed):
+        targets = {i: target([0, 1], [BOX, [0, 0, 2, 2]]) for i in range(6)}
+        probes = quietly(Named(6, targets=targets), per_class=4, seed=seed)
+        assert probes.counts == (4, 4)
+        assert sum(":" in key for key in probes.source_ids) == 2
+        assert len(set(probes.source_ids)) == 8
+        assert len(set(probes.pictures.tolist())) == 6
+
+    def test_of_a_picture_of_several_classes_what_cannot_be_used_is_named_by_its_class(self):
+        probes = quietly(Named(3, targets={0: target([0, 1], [BOX, [4, 4, 2, 6]])}))
+        assert [(e.source_id, e.reason) for e in probes.exclusions] == [("0:dog", "box inverted")]
+        assert [row[:2] for row in content(probes)] == [(0, 0), (1, 1), (2, 0)]
+
+    def test_crowds_are_ignored_and_never_a_class_of_their_own(self):
+        sample = {**target([0, 0, 1], [BOX, [0, 0, 2, 2], [5, 4, 9, 8]]), "iscrowd": [0, 1, 1]}
+        probes = quietly(Named(1, targets={0: sample}))
+        assert content(probes) == [(0, 0, [BOX])]
+        assert probes.ignore[0].tolist() == [[0, 0, 2, 2], [5, 4, 9, 8]]
+
+    def test_crowds_that_a_transform_no_longer_lets_tell_apart_leave_the_picture_out(self):
+        sample = {**target([0, 0]), "iscrowd": [0, 1, 0]}
+        probes = quietly(Named(3, targets={0: sample, 2: {**target([0]), "iscrowd": [0, 0]}}))
+        assert [e.source_id for e in probes.exclusions] == ["0"]
+        assert "iscrowd" in probes.exclusions[0].reason
 
     def test_label_says_which_class_counts_and_the_others_are_ignored_regions(self):
         probes = quietly(Named(1, targets=MIXED), label=lambda t: t["labels"][1])
@@ -311,7 +353,7 @@ class TestExclusions:
     def test_everything_is_in_one_warning_at_the_users_line(self):
         dataset = Named(
             9,
-            targets={0: target([0, 1]), 1: {}, 2: target([0], [[3, 3, 3, 5]]), 4: target([0, 0], [BOX, [3, 3, 2, 5]])},
+            targets={0: target([]), 1: {}, 2: target([0], [[3, 3, 3, 5]]), 4: target([0, 0], [BOX, [3, 3, 2, 5]])},
             images={3: torch.full((3, 8, 10), torch.inf)},
             broken=[5],
             transform=None,
@@ -323,7 +365,7 @@ class TestExclusions:
         message = str(caught[0].message)
         assert message.startswith("ProbeSet left out 5 of 9 pictures: ")
         for part in (
-            "1 x objects of several classes (pass label= to say which one counts) (0)",
+            "1 x no object of a known class (0)",
             "1 x no 'boxes' in the target, which has nothing (1)",
             "1 x box of no area (2)",
             "1 x picture not finite (3)",
@@ -350,7 +392,7 @@ class TestExclusions:
         assert len(dataset.reads) == min(count, 20)
 
     def test_nothing_usable_is_an_error_that_counts_the_reasons(self):
-        dataset = Named(3, targets={0: target([0, 1]), 1: {}, 2: {}})
+        dataset = Named(3, targets={0: target([0], [[3, 3, 3, 5]]), 1: {}, 2: {}})
         with pytest.raises(
             ValueError, match=re.escape("none of its 3 pictures can be a probe: 2 x no 'boxes'")
         ) as error:
@@ -402,7 +444,7 @@ class TestErrors:
             (iter([]), TypeError, "expected a map-style dataset"),
             ([], ValueError, "dataset: expected at least one picture, got an empty dataset"),
             ([picture(0)], TypeError, "dataset: expected (image, target) from dataset[0], got Tensor"),
-            ([(picture(0), 1)], TypeError, "got int; for pictures without boxes use ProbeSet(images, labels)"),
+            ([(picture(0), "cat")], TypeError, "from dataset[0], got str; a class index alone, or a mask of class ids"),
             ([(Image.new("RGB", (10, 8)), target([0]))], TypeError, "got Image; add transforms.v2.ToImage()"),
             ([(picture(0).byte(), target([0]))], TypeError, "dataset: dataset[0]: expected floating pictures"),
             ([(picture(0)[0], target([0]))], ValueError, "expected a picture (C, H, W) from dataset[0]"),

@@ -1,0 +1,80 @@
+"""What was drawn from a dataset, on its way to a probe set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from camdebug.probe.checks import LEAST_PROBES, name_a_few
+from camdebug.probe.content import Offered
+from camdebug.probe.reading import Sample
+from camdebug.records import Exclusion
+
+
+@dataclass
+class Drawn:
+    """What was drawn, and what is to be said about the drawing."""
+
+    class_names: tuple[str, ...] | None
+    samples: list[Sample] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+    source_ids: list[str] = field(default_factory=list)
+    exclusions: list[Exclusion] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failures: int = 0
+    without_boxes: int = 0
+
+    def name(self, class_idx: int) -> str:
+        """Of a class."""
+        return str(class_idx) if self.class_names is None else self.class_names[class_idx]
+
+    def add(self, index: int, sample: Sample, source_id: str) -> None:
+        """Take a sample in."""
+        self.samples.append(sample)
+        self.indices.append(index)
+        self.source_ids.append(source_id)
+
+    def offered(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> Offered:
+        """The arguments of a ``ProbeSet``."""
+        kind, samples = self.samples[0].kind, self.samples
+        masks = [(s.mask, s.ignore_mask) for s in samples if s.mask is not None and s.ignore_mask is not None]
+        return Offered(
+            [s.image for s in samples],
+            [s.label for s in samples],
+            [s.boxes for s in samples] if kind == "boxes" else None,
+            torch.stack([own for own, _ in masks]) if kind == "masks" else None,
+            class_names=self.class_names,
+            ignore=[s.ignore for s in samples] if kind == "boxes" else None,
+            ignore_masks=torch.stack([other for _, other in masks]) if kind == "masks" else None,
+            mean=mean,
+            std=std,
+            source_ids=self.source_ids,
+            left_out=self.exclusions,
+        )
+
+
+def note_counts(found: Drawn, per_class: int) -> None:
+    """Say which classes will not be judged, and which have too few donors in the others."""
+    if per_class < LEAST_PROBES:
+        found.notes.append(
+            f"ProbeSet: per_class is {per_class}, and fewer than {LEAST_PROBES} probes of a class cannot be judged; 40 "
+            "are recommended"
+        )
+        return
+    counts, total = Counter(s.label for s in found.samples), len(found.samples)
+    if found.samples[0].kind is None or max(counts.values()) < LEAST_PROBES:
+        return
+    few = [f"{found.name(k)}: {n}" for k, n in sorted(counts.items()) if n < LEAST_PROBES]
+    lone = [found.name(k) for k, n in sorted(counts.items()) if n >= LEAST_PROBES > total - n]
+    if few:
+        found.notes.append(
+            f"ProbeSet has fewer than {LEAST_PROBES} probes of {len(few)} classes ({name_a_few(few)}), too few to judge"
+        )
+    if lone:
+        found.notes.append(
+            f"ProbeSet has fewer than {LEAST_PROBES} probes of all other classes to lend backgrounds to "
+            f"{name_a_few(lone)}"
+        )

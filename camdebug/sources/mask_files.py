@@ -1,0 +1,143 @@
+"""Masks in files: the values of their pixels, exact, never turned into the colours that they are shown in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camdebug.sources.entry import Mask, Unusable
+from camdebug.sources.paths import check_file
+from camdebug.sources.pictures import MOST_PIXELS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")
+_FORMATS = ("PNG", "BMP", "TIFF", "PPM", "GIF", *_LOSSY)
+_MOST_COLOURS = 4096
+
+
+def read_values(path: Path, *, colours: bool = False) -> NDArray[np.int64]:
+    """``(H, W)`` values of a mask: indices of a palette, or grey of up to 16 bits.
+
+    Args:
+        path: of the file.
+        colours: whether to read colours instead, each as ``red * 65536 + green * 256 + blue``.
+
+    Raises:
+        Unusable: it is no such mask.
+    """
+    with _opened(path, exact=True) as image:
+        return _values(image, colours=colours)
+
+
+def values_in(path: Path, *, colours: bool = False) -> tuple[frozenset[int], tuple[int, int]]:
+    """Which values a mask has, and its height and width; arguments and errors are those of :func:`read_values`."""
+    with _opened(path, exact=True) as image:
+        size = image.height, image.width
+        if not colours and image.mode in ("L", "P"):  # several times as fast as by way of an array
+            return frozenset(value for value, count in enumerate(image.histogram()) if count), size
+        if colours:
+            found = image.convert("RGB").getcolors(_MOST_COLOURS)
+            if found is None:
+                raise Unusable("mask with thousands of colours")
+            return frozenset(packed(colour) for _, colour in found), size  # type: ignore[arg-type]
+        return frozenset(np.unique(_values(image, colours=False)).tolist()), size
+
+
+def mask_of(path: Path, values: Sequence[int], *, colours: bool = False) -> Mask:
+    """``(H, W)`` where a mask has one of some values; arguments and errors are those of :func:`read_values`."""
+    found: Mask = np.isin(read_values(path, colours=colours), values)
+    return found
+
+
+def binary_mask(path: Path) -> Mask:
+    """``(H, W)`` where a mask of two values is not 0. Three or four equal channels count as one.
+
+    Raises:
+        Unusable: it is no such mask, or has no object.
+    """
+    with _opened(path, exact=False) as image:
+        values = _values(_one_channel(image), colours=False)
+    there = np.unique(values)
+    if len(there) > 2 or (len(there) == 2 and there[0] != 0):
+        raise Unusable("mask is not binary")
+    if not there.any():
+        raise Unusable("mask without an object")
+    found: Mask = values != 0
+    return found
+
+
+@cache
+def formats_known() -> tuple[str, ...]:
+    """Pillow's readers of pixels that are used; others draw, or run programs."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def packed(colour: Sequence[int]) -> int:
+    """A colour as one number.
+
+    >>> packed((1, 2, 3))
+    66051
+    """
+    red, green, blue = colour
+    return red * 65536 + green * 256 + blue
+
+
+def _values(image: Image, *, colours: bool) -> NDArray[np.int64]:
+    if colours:
+        channels: NDArray[np.int64] = np.asarray(image.convert("RGB")).astype(np.int64)
+        return channels[..., 0] * 65536 + channels[..., 1] * 256 + channels[..., 2]
+    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+        raise Unusable("mask in colours; as values= give colours, {(255, 0, 0): name}")
+    return np.asarray(image).astype(np.int64)
+
+
+def _one_channel(image: Image) -> Image:
+    """What programs save as grey in colours."""
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return image
+    first, *others = image.split()
+    opaque = image.mode == "RGB" or others.pop().getextrema() == (255, 255)
+    if not opaque or any(other.tobytes() != first.tobytes() for other in others):
+        raise Unusable("mask in colours; as values= give colours, {(255, 0, 0): name}")
+    return first
+
+
+@contextmanager
+def _opened(path: Path, *, exact: bool) -> Iterator[Image]:
+    """A mask, decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    check_file(path)
+    try:
+        image: Any = Image.open(path, formats=formats_known())
+    except UnidentifiedImageError as error:
+        raise Unusable("mask is not a picture") from error
+    except Image.DecompressionBombError as error:
+        raise Unusable(_too_large()) from error
+    except Exception as error:  # readers of damaged headers raise whatever they meet first
+        raise Unusable("truncated or damaged mask") from error
+    with image:
+        if image.width * image.height > MOST_PIXELS:
+            raise Unusable(_too_large())
+        if exact and image.format in _LOSSY:
+            raise Unusable(f"mask saved as {image.format}, which does not keep values")
+        try:
+            image.load()
+        except Exception as error:  # of a damaged file decoders raise whatever they meet first
+            raise Unusable("truncated or damaged mask") from error
+        yield image
+
+
+def _too_large() -> str:
+    return f"mask of more than {MOST_PIXELS // 1_000_000} million pixels"
