@@ -58,8 +58,9 @@ def draw_examination(pictures: Pictures, maps: Tensor | None, *, method: str = "
             warm = paint_heat(plain, heat[number][None])[0]
             draw_grid(warm, (maps.shape[1], maps.shape[2]))
             tiles.append(warm)
-        for tile in tiles if probes is not None else ():
-            draw_annotations(tile, probes, row)
+        if probes is not None:
+            for tile in tiles:
+                draw_annotations(tile, probes, row)
         told = "no map" if heat is None else f"{method} of {_explained(few)} at {layer}"
         caption = (
             f"{_caption(few, row)}: {shown_name(told)}{' (no heat)' if heat is not None and empty[number] else ''}"

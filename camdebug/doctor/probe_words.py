@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
@@ -16,31 +17,41 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 50
 _LONGEST_NAME = 28
+_WIDTH = 110
 _INDENT = 10
 _DOUBLED = 2
+_MANY = 5
 
 
 def summary_words(found: ProbeSummary) -> str:
     """All of it, without a line break at the end."""
     lines = [_opening(found)]
     if found.source is not None:
-        lines.append(f"{found.source}, through {found.transform}")
+        lines += wrap(f"{found.source}, through {found.transform}", _WIDTH)
     lines += ["", *_table(found.classes[:_MOST_CLASSES])]
     if len(found.classes) > _MOST_CLASSES:
         lines.append(f"and {len(found.classes) - _MOST_CLASSES} more classes (to_dict() has all)")
-    lines += ["", *(f"{head:<{_INDENT}}{text}" for head, text in _facts(found))]
-    lines += [f"{'next' if turn == 1 else '':<{_INDENT}}{turn}. {step}" for turn, step in enumerate(found.next, 1)]
+    lines += _draws(found.classes[:_MOST_CLASSES])
+    lines.append("")
+    for head, text in _facts(found):
+        lines += _paragraph(head, text)
+    for turn, step in enumerate(found.next, 1):
+        lines += _paragraph("next" if turn == 1 else "", f"{turn}. {step}")
     return "\n".join(lines)
+
+
+def _paragraph(head: str, text: str) -> list[str]:
+    return wrap(text, _WIDTH, initial_indent=f"{head:<{_INDENT}}", subsequent_indent=" " * _INDENT)
 
 
 def _opening(found: ProbeSummary) -> str:
     height, width = found.image_size
     classes = "1 class" if len(found.classes) == 1 else f"{len(found.classes)} classes"
     judged = sum(c.judged for c in found.classes)
+    annotation = "nothing annotated" if found.annotation == "none" else found.annotation
     return (
         f"camdebug probes: {judged} of {classes} can be judged; {count_of(found.probes, 'probe')} of "
-        f"{count_of(found.pictures, 'picture')}, {height}x{width} pixels, "
-        f"{ {'none': 'nothing annotated'}.get(found.annotation, found.annotation) }."
+        f"{count_of(found.pictures, 'picture')}, {height}x{width} pixels, {annotation}."
     )
 
 
@@ -54,18 +65,25 @@ def _table(classes: Sequence[ClassSummary]) -> list[str]:
         ("usable", [str(c.usable) for c in classes]),
         (small, [str(c.too_small) for c in classes]),
         (large, [str(c.too_large) for c in classes]),
-        ("area, %", [_areas(c.area) for c in classes]),
+        ("area, %: least / median / most", [_areas(c.area) for c in classes]),
     ]
-    if any(c.area_before is not None for c in classes):
-        columns.append(("before transform", [_areas(c.area_before) for c in classes]))
-    if any(c.draw is not None for c in classes):
-        draws = [c.draw for c in classes]
-        columns += [
-            ("tried", ["" if d is None else f"{d.tried} of {d.offered}" for d in draws]),
-            (f"{small} then", ["" if d is None else f"{d.too_small_before} > {d.too_small_after}" for d in draws]),
-            (f"{large} then", ["" if d is None else f"{d.too_large_before} > {d.too_large_after}" for d in draws]),
-        ]
     return _aligned([[head, *cells] for head, cells in columns])
+
+
+def _draws(classes: Sequence[ClassSummary]) -> list[str]:
+    """How classes were filled, and what the transform did; nothing for a set that was not drawn from files."""
+    known = [(c, c.draw) for c in classes if c.draw is not None]
+    if not known:
+        return []
+    columns = [
+        ("class", [_short(c.name) for c, _ in known]),
+        ("tried", [f"{d.tried} of {d.offered}" for _, d in known]),
+        (f"< {percent(MIN_AREA)}", [f"{d.too_small_before} > {d.too_small_after}" for _, d in known]),
+        (f"> {percent(MAX_AREA)}", [f"{d.too_large_before} > {d.too_large_after}" for _, d in known]),
+        ("gone", [str(d.gone) for _, d in known]),
+        ("area of probes before, %", [_areas(c.area_before) for c, _ in known]),
+    ]
+    return ["", "Pictures that were tried, before > after the transform:", *_aligned([[h, *c] for h, c in columns])]
 
 
 def _aligned(columns: Iterable[Sequence[str]]) -> list[str]:
@@ -106,14 +124,14 @@ def _facts(found: ProbeSummary) -> Iterator[tuple[str, str]]:
     if found.near_duplicates:
         yield "alike", f"{count_of(found.near_duplicates, 'pair')} of probes show nearly the same picture"
     yield "missing", _missing(found)
-    places = [f"`{c.name}`" for c in found.classes if c.places]
+    places = [f"`{_short(c.name)}`" for c in found.classes if c.places]
     yield (
         "places",
         f"heat at a fixed place can be tested in {len(places)} of {len(found.classes)} classes, where maps have cells "
         "enough",
     )
-    looks = "looks not planned yet" if found.epochs is None else count_of(found.epochs, "look")
-    yield "power", f"{found.outlook} ({looks})" if found.outlook else looks
+    looks = "Looks are not planned yet" if found.epochs is None else f"Planned: {count_of(found.epochs, 'look')}"
+    yield "power", f"{looks}. {found.outlook}".rstrip()
 
 
 def _listed(reasons: Sequence[Reason]) -> str:
@@ -124,8 +142,8 @@ def _missing(found: ProbeSummary) -> str:
     """For suspect and confirmed, which ask for the same."""
     if found.annotation == "none":
         return "boxes or masks, for suspect and confirmed"
-    few = [f"`{c.name}` {c.missing}" for c in found.classes if c.missing]
-    lone = [f"`{c.name}` {c.missing_donors}" for c in found.classes if not c.missing and c.missing_donors]
+    few = [f"`{_short(c.name)}` {c.missing}" for c in found.classes if c.missing]
+    lone = [f"`{_short(c.name)}` {c.missing_donors}" for c in found.classes if not c.missing and c.missing_donors]
     parts = []
     if few:
         parts.append(f"usable probes, of which suspect and confirmed take {LEAST_PROBES} a class: {name_a_few(few)}")
@@ -142,14 +160,16 @@ def next_steps(classes: Sequence[ClassSummary], *, annotated: bool, doubts: int,
         yield "Annotate the objects, if backgrounds shall be tested."
         return
     yield from _about_sizes(classes)
-    few = [f"{c.missing} of `{c.name}`" for c in classes if c.missing]
+    few = [f"{c.missing} of `{_short(c.name)}`" for c in classes if c.missing]
     if few:
         yield f"Add probes with objects of 2 to 70 % of the picture, at least {name_a_few(few)}."
     if len(classes) == 1:
         yield "Add another class: backgrounds of other classes are needed."
     elif any(not c.missing and c.missing_donors for c in classes):
         yield "Add probes of other classes, which lend their backgrounds."
-    fewer = [f"{c.missing_recommended} of `{c.name}`" for c in classes if not c.missing and c.missing_recommended]
+    fewer = [
+        f"{c.missing_recommended} of `{_short(c.name)}`" for c in classes if not c.missing and c.missing_recommended
+    ]
     if fewer:
         yield f"For smaller effects add up to the recommended 40 a class: {name_a_few(fewer)}."
     if duplicates:
@@ -159,18 +179,17 @@ def next_steps(classes: Sequence[ClassSummary], *, annotated: bool, doubts: int,
 
 
 def _about_sizes(classes: Sequence[ClassSummary]) -> Iterator[str]:
-    """Where the transform takes objects out of the range that can be judged."""
-    grown, shrunk = (
-        [
-            f"`{c.name}` {before} of {c.draw.tried} before, {after} after"
+    """Where objects leave the range that can be judged, by the transform or by themselves."""
+    for kind, tendency, mend in (
+        ("too_large", "too large", "Resize whole pictures, in place of a crop."),
+        ("too_small", "too small", "Let the model see larger pictures, or crops."),
+    ):
+        told = [
+            f"`{_short(c.name)}` {before} of {c.draw.tried} before the transform, {after} after"
             for c in classes
             if c.draw is not None
             for before, after in [(getattr(c.draw, f"{kind}_before"), getattr(c.draw, f"{kind}_after"))]
-            if after > LEAST_PROBES / 4 and after >= _DOUBLED * before
+            if after >= _MANY and (after >= _DOUBLED * before or after >= c.draw.tried / 2)
         ]
-        for kind in ("too_large", "too_small")
-    )
-    if grown:
-        yield f"The transform makes objects too large ({name_a_few(grown)}): resize whole pictures in place of a crop."
-    if shrunk:
-        yield f"The transform makes objects too small ({name_a_few(shrunk)}): take larger pictures, or a crop."
+        if told:
+            yield f"Objects are {tendency} ({name_a_few(told)}). {mend}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +13,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from camdebug.measures.localisation import MAX_AREA, MIN_AREA
-from camdebug.numerals import count_of, number
-from camdebug.probe.checks import name_a_few
+from camdebug.numerals import count_of
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.probe.suspicion import suspicions
 from camdebug.render.annotated import draw_annotations
 from camdebug.render.choice import share_out
 from camdebug.render.ink import (
     FAINT,
-    INK,
     LIGHT,
     MARGIN,
     WRONG,
@@ -37,6 +35,7 @@ from camdebug.render.ink import (
 )
 from camdebug.render.overlay import display_size
 from camdebug.render.picture import Colours, find_colours, to_pictures
+from camdebug.render.probe_sheet_words import TEXT, covered, fault, identity, opening
 from camdebug.store.disk import write_file
 from camdebug.wording import shown_name
 
@@ -48,8 +47,9 @@ SHOWN = 64
 """So many probes are drawn unasked."""
 MOST_PIXELS = 80_000_000
 """Of a sheet. Pillow warns of pictures above 89 million, and some viewers refuse them."""
+MOST_COLUMNS = 40
 
-BAND, TITLE, HEAD, TEXT = 18, 16, 15, 12
+BAND, HEAD = 18, 15
 GAP = 10
 FRAME = 3
 _USUAL_WIDTH = 1600
@@ -136,10 +136,13 @@ def draw_probe_sheet(
     _check(per_class, columns, sort)
     area = probes.coverage((1, 1))[:, 0, 0].tolist()
     layout = _layout(probes, columns)
-    groups = _chosen(probes, area, per_class, sort, _room(layout))
+    groups = _chosen(probes, area, per_class, sort, layout)
     colours = find_colours(probes.images.float(), probes.mean, probes.std)
     room = layout.width - 2 * MARGIN
-    lines, doubts = _opening(probes, groups, colours, room), _doubts(probes, room)
+    shown = sum(len(group.rows) for group in groups)
+    doubts = [line for found in suspicions(probes) for line in wrap(f"{found.sentence}.", BAND, room, 3)]
+    said = opening(probes, shown, colours)
+    lines = [(line, size, colour) for text, size, colour in said for line in wrap(text, size, room, 2)]
     band = len(doubts) * line_height(BAND) + 2 * MARGIN if doubts else 0
     top = band + 2 * MARGIN + sum(line_height(size) for _, size, _ in lines)
     canvas = sheet(layout.width, top + sum(layout.height(group) for group in groups) + MARGIN)
@@ -152,13 +155,16 @@ def draw_probe_sheet(
 
 
 def _check(per_class: object, columns: object, sort: object) -> None:
-    for name, value, others in (("per_class", per_class, ("all", None)), ("columns", columns, (None,))):
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if not whole and value not in others:
-            also = ' or "all"' if "all" in others else ""
-            raise ValueError(f"{name}: expected a whole number of at least 1{also}, got {value!r}")
+    if per_class not in (None, "all") and not _is_whole(per_class, 1):
+        raise ValueError(f'per_class: expected a whole number of at least 1, or "all", got {per_class!r:.80}')
+    if columns is not None and not _is_whole(columns, 1, MOST_COLUMNS):
+        raise ValueError(f"columns: expected a whole number of 1 to {MOST_COLUMNS}, got {columns!r:.80}")
     if sort not in ("area", "index"):
-        raise ValueError(f'sort: expected "area" or "index", got {sort!r}')
+        raise ValueError(f'sort: expected "area" or "index", got {sort!r:.80}')
+
+
+def _is_whole(value: object, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _layout(probes: ProbeSet, columns: int | None) -> _Layout:
@@ -169,54 +175,32 @@ def _layout(probes: ProbeSet, columns: int | None) -> _Layout:
     return _Layout(columns, tile, cell)
 
 
-def _room(layout: _Layout) -> int:
-    """Probes that a sheet holds, one at least."""
-    rows = MOST_PIXELS // (layout.width * layout.cell[0])
-    return max(1, int(0.8 * rows) * layout.columns)
-
-
-def _chosen(probes: ProbeSet, area: list[float], per_class: object, sort: Order, room: int) -> list[_Group]:
+def _chosen(probes: ProbeSet, area: list[float], per_class: object, sort: Order, layout: _Layout) -> list[_Group]:
+    """Of each class so many that the sheet does not grow too large."""
     members = [(probes.labels == k).nonzero().flatten().tolist() for k in range(len(probes.class_names))]
-    wanted = [len(m) if not isinstance(per_class, int) else min(len(m), per_class) for m in members]
-    limit = min(room, SHOWN) if per_class is None else room
-    taken = share_out(wanted, limit) if sum(wanted) > limit else wanted
-    groups = []
-    for class_idx, (rows, quota) in enumerate(zip(members, taken, strict=True)):
-        by_area = sorted(rows, key=lambda i: (area[i], i))
-        picked = [by_area[i] for i in _evenly(len(by_area), quota)]
-        groups.append(_Group(class_idx, sorted(picked) if sort == "index" else picked, len(rows)))
-    return [group for group in groups if group.rows]
+    wanted = [min(len(m), per_class) if isinstance(per_class, int) else len(m) for m in members]
+    limit = min(sum(wanted), SHOWN) if per_class is None else sum(wanted)
+    while True:
+        taken = share_out(wanted, limit) if sum(wanted) > limit else wanted
+        groups = [_group(k, *of_class, area, sort) for k, of_class in enumerate(zip(members, taken, strict=True))]
+        groups = [group for group in groups if group.rows]
+        pixels = layout.width * sum(layout.height(group) for group in groups)
+        if pixels <= MOST_PIXELS or limit == 1:
+            return groups
+        limit = max(1, min(limit - 1, limit * MOST_PIXELS // pixels))
+
+
+def _group(class_idx: int, rows: list[int], quota: int, area: list[float], sort: Order) -> _Group:
+    by_area = sorted(rows, key=lambda i: (area[i], i))
+    picked = [by_area[i] for i in _evenly(len(by_area), quota)]
+    return _Group(class_idx, sorted(picked) if sort == "index" else picked, len(rows))
 
 
 def _evenly(count: int, quota: int) -> list[int]:
-    """``quota`` of ``count``, the first and the last among them; the middle one where there is one alone."""
+    """``quota`` of ``count``, the first and the last among them; one alone is the middle one."""
     if quota == 1:
         return [count // 2]
     return [round(i * (count - 1) / (quota - 1)) for i in range(quota)]
-
-
-def _opening(probes: ProbeSet, groups: Sequence[_Group], colours: Colours, width: int) -> list[tuple[str, int, Colour]]:
-    """What is said above the pictures: text, size and colour of each line."""
-    height, across = probes.image_size
-    shown = sum(len(group.rows) for group in groups)
-    several = f", {shown} of them shown, evenly over their areas" if shown < len(probes) else ""
-    classes = count_of(len(probes.class_names), "class").replace("classs", "classes")
-    title = f"{count_of(len(probes), 'probe')} in {classes}{several}"
-    said: list[tuple[str, int, Colour, int]] = [(title, TITLE, INK, 2)]
-    said.append((f"As the model receives them, {height}x{across} pixels. {colours.sentence}", TEXT, FAINT, 2))
-    said.append((_legend(probes), TEXT, FAINT, 2))
-    if probes.provenance is not None:
-        said.append((f"{probes.provenance.source}, through {shown_name(probes.provenance.transform)}", TEXT, FAINT, 2))
-    if probes.empty_classes:
-        names = name_a_few([shown_name(name) for name in probes.empty_classes])
-        none = f"No probe of {len(probes.empty_classes)} of {len(probes.class_names)} classes: {names}"
-        said.append((none, TEXT, WRONG, 2))
-    return [(line, size, colour) for text, size, colour, most in said for line in wrap(text, size, width, most) if line]
-
-
-def _doubts(probes: ProbeSet, width: int) -> list[str]:
-    """What is wrong with the boxes as far as the pictures tell, in lines."""
-    return [line for found in suspicions(probes) for line in wrap(f"{found.sentence}.", BAND, width, 3)]
 
 
 def _write_band(canvas: Image, lines: Sequence[str], height: int) -> None:
@@ -227,18 +211,6 @@ def _write_band(canvas: Image, lines: Sequence[str], height: int) -> None:
         pen.rectangle((0, 0, canvas.width, height - 1), fill=WRONG)
     for turn, line in enumerate(lines):
         write(pen, (MARGIN, MARGIN + turn * line_height(BAND)), line, BAND, colour=LIGHT)
-
-
-def _legend(probes: ProbeSet) -> str:
-    if not probes.annotated:
-        return "Nothing is annotated."
-    ignored = any(len(boxes) for boxes in probes.ignore) or probes.ignore_masks is not None
-    what = "box" if probes.masks is None else "mask"
-    small, large = f"{100 * MIN_AREA:.0f}", f"{100 * MAX_AREA:.0f}"
-    return (
-        f"Double line: {what} of the object.{' Dashed: ignored regions.' if ignored else ''} Framed in red: objects "
-        f"below {small} or above {large} % of the picture, which cannot be judged."
-    )
 
 
 def _write_lines(canvas: Image, lines: Sequence[tuple[str, int, Colour]], y: int) -> None:
@@ -294,49 +266,20 @@ def _draw_probe(
     from PIL import Image, ImageDraw
 
     (x, y), (height, width), pen = at, layout.tile, ImageDraw.Draw(canvas)
-    fault = _fault(area) if probes.annotated else ""
-    if fault:
+    unfit = probes.annotated and bool(fault(area))
+    if unfit:
         pen.rectangle((x - FRAME, y - FRAME, x + width + FRAME - 1, y + height + FRAME - 1), fill=WRONG)
     canvas.paste(Image.fromarray(_picture(probes, row, colours, layout.tile)), (x, y))
     room = layout.cell[1] - GAP
     below = y + height + FRAME
-    write(pen, (x, below), fit(lambda n: _identity(probes, row, n), TEXT, room), TEXT)
+    write(pen, (x, below), fit(lambda n: identity(probes, row, n), TEXT, room), TEXT)
     if probes.annotated:
-        told = ellipsise(_covered(probes, row, area, fault), TEXT, room)
-        write(pen, (x, below + line_height(TEXT)), told, TEXT, colour=WRONG if fault else FAINT)
+        told = ellipsise(covered(probes, row, area), TEXT, room)
+        write(pen, (x, below + line_height(TEXT)), told, TEXT, colour=WRONG if unfit else FAINT)
 
 
 def _picture(probes: ProbeSet, row: int, colours: Colours, size: tuple[int, int]) -> NDArray[np.uint8]:
     (shown,) = to_pictures(probes.images[row : row + 1], colours)
-    tile = resize(shown, size).copy()
+    tile: NDArray[np.uint8] = resize(shown, size).copy()
     draw_annotations(tile, probes, row)
     return tile
-
-
-def _identity(probes: ProbeSet, row: int, limit: int) -> str:
-    source = probes.source_ids[row]
-    return f"#{row}" if source == str(row) else f"#{row}  {middle_cut(source, limit)}"
-
-
-def middle_cut(text: str, limit: int) -> str:
-    """At most ``limit`` characters (at least 4), dots in the middle: files of one folder differ at their end.
-
-    >>> middle_cut("train/images/000123.jpg", 15)
-    'train/...23.jpg'
-    """
-    limit = max(limit, 4)
-    if len(text) <= limit:
-        return text
-    end = (limit - 3 + 1) // 2
-    return f"{text[: limit - 3 - end]}...{text[len(text) - end :]}"
-
-
-def _fault(area: float) -> str:
-    return "too small" if area < MIN_AREA else "too large" if area > MAX_AREA else ""
-
-
-def _covered(probes: ProbeSet, row: int, area: float, fault: str) -> str:
-    boxes = len(probes.boxes[row]) if probes.masks is None else 1
-    several = f", {boxes} boxes" if boxes > 1 else ""
-    share = f"{number(100 * area)} %"
-    return f"{fault}: {share}{several}" if fault else f"{share} of the picture{several}"

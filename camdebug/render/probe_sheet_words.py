@@ -1,0 +1,76 @@
+"""What is said on a sheet of probes."""
+
+from __future__ import annotations
+
+from camdebug.measures.localisation import MAX_AREA, MIN_AREA
+from camdebug.numerals import count_of, number
+from camdebug.probe.checks import name_a_few
+from camdebug.probe.probe_set import ProbeSet
+from camdebug.render.ink import FAINT, INK, WRONG, Colour
+from camdebug.render.picture import Colours
+from camdebug.wording import shown_name, visible
+
+TITLE, TEXT = 16, 12
+
+
+def opening(probes: ProbeSet, shown: int, colours: Colours) -> list[tuple[str, int, Colour]]:
+    """What is said above the pictures: text, size and colour of each paragraph."""
+    height, across = probes.image_size
+    several = f", {shown} of them shown, evenly over their areas" if shown < len(probes) else ""
+    classes = f"{len(probes.class_names)} {'class' if len(probes.class_names) == 1 else 'classes'}"
+    said = [
+        (f"{count_of(len(probes), 'probe')} in {classes}{several}", TITLE, INK),
+        (f"As the model receives them, {height}x{across} pixels. {colours.sentence}", TEXT, FAINT),
+        (_legend(probes), TEXT, FAINT),
+    ]
+    if probes.provenance is not None:
+        said.append((f"{probes.provenance.source}, through {probes.provenance.transform}", TEXT, FAINT))
+    if probes.empty_classes:
+        names = name_a_few([shown_name(name) for name in probes.empty_classes])
+        said.append((f"No probe of {len(probes.empty_classes)} of {classes}: {names}", TEXT, WRONG))
+    return [(" ".join(visible(text).split()), size, colour) for text, size, colour in said]
+
+
+def _legend(probes: ProbeSet) -> str:
+    if not probes.annotated:
+        return "Nothing is annotated."
+    ignored = any(len(boxes) for boxes in probes.ignore) or probes.ignore_masks is not None
+    what = "box" if probes.masks is None else "mask"
+    small, large = f"{100 * MIN_AREA:.0f}", f"{100 * MAX_AREA:.0f}"
+    return (
+        f"Double line: {what} of the object.{' Dashed: ignored regions.' if ignored else ''} Framed in red: objects "
+        f"below {small} or above {large} % of the picture, which cannot be judged."
+    )
+
+
+def identity(probes: ProbeSet, row: int, limit: int) -> str:
+    """``#12  train/...23.jpg``, the source with at most so many characters; without one of its own the number alone."""
+    source = probes.source_ids[row]
+    return f"#{row}" if source == str(row) else f"#{row}  {middle_cut(source, limit)}"
+
+
+def middle_cut(text: str, limit: int) -> str:
+    """At most ``limit`` characters (at least 4), dots in the middle: files of one folder differ at their end.
+
+    >>> middle_cut("train/images/000123.jpg", 15)
+    'train/...23.jpg'
+    """
+    limit = max(limit, 4)
+    if len(text) <= limit:
+        return text
+    end = (limit - 3 + 1) // 2
+    return f"{text[: limit - 3 - end]}...{text[len(text) - end :]}"
+
+
+def fault(area: float) -> str:
+    """Why an object of such a share of the picture cannot be judged, or nothing."""
+    return "too small" if area < MIN_AREA else "too large" if area > MAX_AREA else ""
+
+
+def covered(probes: ProbeSet, row: int, area: float) -> str:
+    """How much of its picture an object takes, and whether that can be judged."""
+    boxes = len(probes.boxes[row]) if probes.masks is None else 1
+    several = f", {boxes} boxes" if boxes > 1 else ""
+    share = f"{number(100 * area)} %"
+    why = fault(area)
+    return f"{why}: {share}{several}" if why else f"{share} of the picture{several}"
