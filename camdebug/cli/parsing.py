@@ -85,13 +85,17 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def option(text: str) -> tuple[str, Any]:
-    """A name and a value, which is read as JSON where it is some.
+    """A name and a value, which is read as JSON where it is some; keys that are numbers are meant as such.
 
-    >>> option("one_based=true"), option("label=kind")
-    (('one_based', True), ('label', 'kind'))
+    >>> option("one_based=true"), option("label=kind"), option('values={"1": "cat"}')
+    (('one_based', True), ('label', 'kind'), ('values', {1: 'cat'}))
     """
     key, value = pair(text)
     try:
-        return key, json.loads(value)
+        return key, json.loads(value, object_pairs_hook=_with_numbers)
     except (ValueError, RecursionError):
         return key, value
+
+
+def _with_numbers(pairs: list[tuple[str, Any]]) -> dict[str | int, Any]:
+    return {int(key) if key.isascii() and key.isdigit() else key: value for key, value in pairs}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from camdebug.probe.leaks import Leaks
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.probe.saved import checked_folder
 from camdebug.probe.saving import check_place
+from camdebug.sources import Source
 from camdebug.store import disk
 from camdebug.wording import shown_name, visible
 
@@ -39,16 +42,16 @@ def build(options: argparse.Namespace) -> int:
         probes.save(folder, overwrite=options.overwrite)
         probes.preview(folder / PREVIEW)
         summary = probes.summary()
-        text = "\n\n".join([str(summary), *_extra(probes, leaks)])
+        text = in_options("\n\n".join([str(summary), *_extra(probes, leaks)]))
         disk.write_file(folder / SUMMARY, text.encode("utf-8", "backslashreplace") + b"\n")
-    say(in_options(text))
+    say(text)
     say(f"\nSaved in {visible(str(options.output))}, with {PREVIEW} and {SUMMARY}.")
     return _attention(summary, leaks)
 
 
 def preview(options: argparse.Namespace) -> int:
     """Draw a saved set."""
-    with wrong_input():
+    with wrong_input("--output"):
         ProbeSet.load(options.folder).preview(options.output, per_class=options.per_class)
     say(visible(str(options.output)))
     return 0
@@ -69,14 +72,8 @@ def summary(options: argparse.Namespace) -> int:
 
 
 def _built(options: argparse.Namespace) -> ProbeSet:
-    from camdebug.sources.find import find_source
-
-    given = {"images": options.images, "split": options.split, **dict(options.option)}
-    source = find_source(
-        options.source, format=options.format, **{key: value for key, value in given.items() if value is not None}
-    )
     return ProbeSet.from_source(
-        source,
+        _source(options),
         **_transform(options),
         class_names=_classes(options),
         label_map=_map(options.map) or None,
@@ -87,6 +84,19 @@ def _built(options: argparse.Namespace) -> ProbeSet:
         max_area=options.max_area,
         exif=options.exif,
     )
+
+
+def _source(options: argparse.Namespace) -> Source:
+    from camdebug.sources import VocFolder
+    from camdebug.sources.find import find_source
+
+    given = {"images": options.images and options.images.absolute(), "split": options.split, **dict(options.option)}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    late = {"format": chosen.pop("format")} if "format" in chosen else {}  # a table's, not that of --format
+    found: Any = find_source(options.source, format=options.format, **chosen)
+    if isinstance(found, VocFolder) and options.images is not None:  # it starts from its own folder
+        late["images"] = os.path.relpath(options.images, found.root)
+    return replace(found, **late)  # type: ignore[no-any-return]
 
 
 def _transform(options: argparse.Namespace) -> dict[str, Any]:
@@ -129,7 +139,11 @@ def _map(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 
 def _training(text: str) -> Any:  # noqa: ANN401 - a path, or a dataset
-    return _made(text) if _DOTTED.fullmatch(text) and not Path(text).exists() else Path(text)
+    if Path(text).exists():
+        return Path(text)
+    if _DOTTED.fullmatch(text):
+        return _made(text)
+    raise WrongInputError(f"--train: expected annotations or package.module:name, and there is nothing at {text}")
 
 
 def _made(target: str) -> Any:  # noqa: ANN401 - whatever the user has made

@@ -133,10 +133,9 @@ def _run(part: str) -> Callable[[argparse.Namespace], int]:
                 status, wrong = command(options), None
             except WrongInputError as error:
                 status, wrong = 2, str(error)
-        for text in dict.fromkeys(str(warning.message) for warning in caught):
-            say(f"camdebug probes {part}: note: {line_of(in_options(text))}", sys.stderr)
-        if wrong is not None:
-            say(f"camdebug probes {part}: {line_of(wrong)}", sys.stderr)
+        notes = [f"note: {in_options(str(warning.message))}" for warning in caught] if wrong is None else [wrong]
+        for text in dict.fromkeys(notes):
+            say(f"camdebug probes {part}: {line_of(text)}", sys.stderr)
         return status
 
     return run

@@ -10,20 +10,23 @@ from typing import TextIO
 
 from camdebug.wording import visible
 
-_OPTIONS = {
-    "class_names": "--classes",
-    "label_map": "--map",
-    "per_class": "--per-class",
-    "min_area": "--min-area",
-    "max_area": "--max-area",
-    "train_dataset": "--train",
-    "others='ignore'": "--ignore-others",
-    'others="ignore"': "--ignore-others",
-    "overwrite=True": "--overwrite",
-}
-_NAMED = re.compile(
-    "|".join(rf"(?<![\w-]){re.escape(name)}\b=?" if name[-1].isalpha() else re.escape(name) for name in _OPTIONS)
+_RENAMED = (
+    (r"^(?:source|root): ", "SOURCE: "),
+    (r"^folder: ", ""),
+    (r"^(format|images|split|mean|std): ", r"--\1: "),
+    (r"label_map=\{'?([^:']+)'?: ([^}]+)\}", r'--map "\1=\2"'),
+    (r",? or class_to_idx=\{[^}]*\}", ""),
+    (r"class_names=\[\.\.\.\]", "--classes A,B,C"),
+    (r"others=['\"]ignore['\"]", "--ignore-others"),
+    (r"overwrite=True", "--overwrite"),
+    (r"probes\.preview\(\"probes\.png\"\), and keep the set with probes\.save\(folder\)", "preview.png"),
+    (r"\bformat=", "--format"),
+    (r"\bclass_names\b=?", "--classes"),
+    (r"\blabel_map\b=?", "--map"),
+    (r"\btrain_dataset\b", "--train"),
+    (r"\b(per|min|max)_(class|area)\b=?", r"--\1-\2"),
 )
+"""How the command's users know what Python calls otherwise."""
 
 
 class WrongInputError(Exception):
@@ -35,8 +38,12 @@ def in_options(text: str) -> str:
 
     >>> in_options("class_names: expected one; draw fewer (per_class=) or pass overwrite=True")
     '--classes: expected one; draw fewer (--per-class) or pass --overwrite'
+    >>> in_options("source: say what it is with label_map={'ctae': class name}")
+    'SOURCE: say what it is with --map "ctae=class name"'
     """
-    return _NAMED.sub(lambda found: _OPTIONS[found[0]] if found[0] in _OPTIONS else _OPTIONS[found[0][:-1]], text)
+    for name, shown in _RENAMED:
+        text = re.sub(name, shown, text)
+    return text
 
 
 def line_of(text: str) -> str:
@@ -52,11 +59,12 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 @contextmanager
-def wrong_input() -> Iterator[None]:
-    """Whatever a wrong input raises becomes :class:`WrongInputError`."""
+def wrong_input(path: str = "SOURCE") -> Iterator[None]:
+    """Whatever a wrong input raises becomes :class:`WrongInputError`; ``path`` is what the command calls that."""
     try:
         yield
     except ImportError as error:
         raise WrongInputError(str(error)) from error
     except (TypeError, ValueError, OSError) as error:
-        raise WrongInputError(in_options(str(error)) or type(error).__name__) from error
+        text = re.sub("^path: ", f"{path}: ", str(error)) or type(error).__name__
+        raise WrongInputError(in_options(text)) from error
