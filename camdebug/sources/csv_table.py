@@ -22,7 +22,7 @@ from camdebug.sources.columns import (
 )
 from camdebug.sources.csv_rows import UNREADABLE, read_table
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Kind, Unusable
-from camdebug.sources.paths import check_file
+from camdebug.sources.paths import check_file, given_folder
 from camdebug.sources.pictures import picture_size
 
 _BRACKETS = "[](){} "
@@ -81,12 +81,14 @@ class CsvTable:
         """Read the table, and of pictures the sizes at most, where boxes are shares and no column tells them.
 
         Raises:
+            FileNotFoundError, NotADirectoryError: the table or the folder of pictures is not there.
             ValueError: the table cannot be read, lacks a column, or has no picture that can be used.
         """
         file = Path(self.file)
         table = read_table(file, delimiter=self._delimiter, encoding=self.encoding, columns=self.columns)
         self._check_columns(table.header, file.name)
-        found = _Reading(self, Path(os.path.abspath(file.parent if self.images is None else self.images)), table.header)
+        images = file.parent if self.images is None else given_folder("images", self.images)
+        found = _Reading(self, Path(os.path.abspath(images)), table.header)
         for place, fields in table.rows:
             found.take(place, fields)
         check_scale(found.numbers, normalised=self.normalised)
@@ -148,6 +150,7 @@ class _Reading:
         self._box = [header.index(column) for column in table._box_columns]
         self._size = [header.index(column) for column in table.size or ()]
         self._pictures: dict[str, _Picture] = {}
+        self._keys: dict[str, str] = {}
 
     def take(self, place: str, fields: tuple[str, ...]) -> None:
         """One row more."""
@@ -175,16 +178,19 @@ class _Reading:
     def _key(self, fields: Sequence[str]) -> str:
         """The picture's path relative to the folder of pictures, with ``/``."""
         name = fields[self._picture] if len(fields) > self._picture else ""
+        if name in self._keys:
+            return self._keys[name]
         if not name:
             raise _Fault("row without a picture")
         if UNREADABLE in name:
             raise _Fault("unreadable character in the row")
-        name = name.replace("\\", "/")
-        if self._table.suffix and not name.lower().endswith(self._table.suffix.lower()):
-            name += self._table.suffix
-        relative = os.path.relpath(os.path.join(self.images, name), self.images).replace(os.sep, "/")
+        path = name.replace("\\", "/")
+        if self._table.suffix and not path.lower().endswith(self._table.suffix.lower()):
+            path += self._table.suffix
+        relative = os.path.relpath(os.path.join(self.images, path), self.images).replace(os.sep, "/")
         if relative == ".." or relative.startswith("../"):
             raise _Fault("file name that leads out of the folder")
+        self._keys[name] = relative
         return relative
 
     def _take_object(self, picture: _Picture, fields: tuple[str, ...]) -> None:

@@ -80,7 +80,27 @@ class Annotations:
 
 @runtime_checkable
 class Source(Protocol):
-    """Where annotations come from. One of your own needs this one method."""
+    """Where annotations come from. One of your own needs this one method.
+
+    Pictures are files, or functions that give a Pillow picture; boxes are corners in pixels. Here from rows of a store:
+
+    >>> class FromStore:
+    ...     def __init__(self, rows):
+    ...         self.rows = rows
+    ...
+    ...     def read(self):
+    ...         entries, faults = [], []
+    ...         for file, name, x, y, width, height in self.rows:
+    ...             if name is None:
+    ...                 faults.append(Exclusion(file, "object without a class"))
+    ...                 continue
+    ...             found = AnnotatedObject(name, box=(x, y, x + width, y + height))
+    ...             entries.append(Entry(file, Path("pictures", file), (found,), file=file))
+    ...         return Annotations(entries, ("cat", "dog"), "boxes", "rows of a store", tuple(faults))
+    >>> source = FromStore([("1.jpg", "cat", 10, 20, 4, 8), ("2.jpg", None, 0, 0, 5, 5)])
+    >>> isinstance(source, Source), source.read().entries[0].objects[0].box
+    (True, (10, 20, 14, 28))
+    """
 
     def read(self) -> Annotations:
         """Read the annotations, and no picture.

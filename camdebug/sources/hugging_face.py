@@ -234,7 +234,8 @@ def _check_dataset(dataset: object) -> None:
     if "IterableDataset" in kinds:
         raise TypeError(
             "dataset: expected rows that can be read in any order, got an IterableDataset; load it with "
-            "streaming=False, or make one of a part with datasets.Dataset.from_list(list(dataset.take(1000)))"
+            "streaming=False, or make one of a part: datasets.Dataset.from_list(list(dataset.take(1000)), "
+            "features=dataset.features)"
         )
     if not all(hasattr(dataset, name) for name in ("features", "select_columns", "with_format", "column_names")):
         raise TypeError(

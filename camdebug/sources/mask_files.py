@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -18,13 +19,15 @@ from camdebug.sources.pictures import MOST_PIXELS
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Values = NDArray[np.integer[Any]]
+
 _LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")
 _FORMATS = ("PNG", "BMP", "TIFF", "PPM", "GIF", *_LOSSY)
 _MOST_COLOURS = 4096
 
 
-def read_values(path: Path, *, colours: bool = False) -> NDArray[np.int64]:
-    """``(H, W)`` values of a mask: indices of a palette, or grey of up to 16 bits.
+def read_values(path: Path, *, colours: bool = False) -> Values:
+    """``(H, W)`` whole numbers, the values of a mask: indices of a palette, or grey of up to 16 bits.
 
     Args:
         path: of the file.
@@ -33,22 +36,17 @@ def read_values(path: Path, *, colours: bool = False) -> NDArray[np.int64]:
     Raises:
         Unusable: it is no such mask.
     """
-    with _opened(path, exact=True) as image:
+    with quiet(), _opened(path, exact=True) as image:
         return _values(image, colours=colours)
 
 
 def values_in(path: Path, *, colours: bool = False) -> tuple[frozenset[int], tuple[int, int]]:
-    """Which values a mask has, and its height and width; arguments and errors are those of :func:`read_values`."""
+    """Which values a mask has, and its height and width; arguments and errors are those of :func:`read_values`.
+
+    Unlike that it may run in threads, within :func:`quiet`.
+    """
     with _opened(path, exact=True) as image:
-        size = image.height, image.width
-        if not colours and image.mode in ("L", "P"):  # several times as fast as by way of an array
-            return frozenset(value for value, count in enumerate(image.histogram()) if count), size
-        if colours:
-            found = image.convert("RGB").getcolors(_MOST_COLOURS)
-            if found is None:
-                raise Unusable("mask with thousands of colours")
-            return frozenset(packed(colour) for _, colour in found), size  # type: ignore[arg-type]
-        return frozenset(np.unique(_values(image, colours=False)).tolist()), size
+        return _present(image, colours=colours), (image.height, image.width)
 
 
 def mask_of(path: Path, values: Sequence[int], *, colours: bool = False) -> Mask:
@@ -63,15 +61,23 @@ def binary_mask(path: Path) -> Mask:
     Raises:
         Unusable: it is no such mask, or has no object.
     """
-    with _opened(path, exact=False) as image:
-        values = _values(_one_channel(image), colours=False)
-    there = np.unique(values)
-    if len(there) > 2 or (len(there) == 2 and there[0] != 0):
+    with quiet(), _opened(path, exact=False) as image:
+        grey = _one_channel(image)
+        there = _present(grey, colours=False)
+        found: Mask = _values(grey, colours=False) != 0
+    if len(there) > 2 or (len(there) == 2 and 0 not in there):
         raise Unusable("mask is not binary")
-    if not there.any():
+    if not any(there):
         raise Unusable("mask without an object")
-    found: Mask = values != 0
     return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings of files that are refused, or read all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @cache
@@ -93,13 +99,25 @@ def packed(colour: Sequence[int]) -> int:
     return red * 65536 + green * 256 + blue
 
 
-def _values(image: Image, *, colours: bool) -> NDArray[np.int64]:
+def _present(image: Image, *, colours: bool) -> frozenset[int]:
+    if not colours and image.mode in ("L", "P"):  # several times as fast as by way of an array
+        return frozenset(value for value, count in enumerate(image.histogram()) if count)
+    if not colours:
+        return frozenset(np.unique(_values(image, colours=False)).tolist())
+    found = image.convert("RGB").getcolors(_MOST_COLOURS)
+    if found is None:
+        raise Unusable("mask with thousands of colours")
+    return frozenset(packed(colour) for _, colour in found)  # type: ignore[arg-type]
+
+
+def _values(image: Image, *, colours: bool) -> Values:
     if colours:
-        channels: NDArray[np.int64] = np.asarray(image.convert("RGB")).astype(np.int64)
-        return channels[..., 0] * 65536 + channels[..., 1] * 256 + channels[..., 2]
+        channels = np.asarray(image.convert("RGB")).astype(np.int32)
+        found: Values = channels[..., 0] * 65536 + channels[..., 1] * 256 + channels[..., 2]
+        return found
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise Unusable("mask in colours; as values= give colours, {(255, 0, 0): name}")
-    return np.asarray(image).astype(np.int64)
+    return np.asarray(image, dtype=np.uint8 if image.mode == "1" else None)
 
 
 def _one_channel(image: Image) -> Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
@@ -14,7 +13,7 @@ from camdebug.records import Exclusion
 from camdebug.sources.columns import counted
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Unusable
 from camdebug.sources.folders import readable
-from camdebug.sources.mask_files import binary_mask, mask_of, packed, values_in
+from camdebug.sources.mask_files import binary_mask, mask_of, packed, quiet, values_in
 from camdebug.sources.mask_pairs import Pair, pair
 from camdebug.sources.paths import given_folder
 from camdebug.sources.pictures import picture_size
@@ -179,8 +178,10 @@ def _read(kind: _Binary | _Values, images: Path, masks: Path, pairs: Sequence[Pa
         except Unusable as reason:
             return Exclusion(readable(picture), str(reason))
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")  # of files that are refused, or read all the same
+    if isinstance(kind, _Binary):
+        return [one(files) for files in pairs]
+    # Warnings are kept back out here: threads that did so themselves would undo each other's settings.
+    with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(one, pairs))
 
 

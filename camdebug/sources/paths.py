@@ -81,10 +81,9 @@ def given_folder(name: str, path: str | Path) -> Path:
     Raises:
         FileNotFoundError, NotADirectoryError: there is none; the message names the argument.
     """
-    found = Path(path)
-    if found.is_dir():
-        return found
-    if found.exists():
+    if os.path.isdir(path):
+        return Path(path)
+    if os.path.exists(path):
         raise NotADirectoryError(f"{name}: expected a folder, got the file {path}")
     raise FileNotFoundError(f"{name}: expected a folder, and there is none at {path}")
 

@@ -287,6 +287,10 @@ class TestErrors:
         with pytest.raises(FileNotFoundError, match=r"^file: expected a table, got .*none.csv: missing file$"):
             CsvTable(folder / "none.csv").read()
 
+    def test_a_folder_of_pictures_that_is_not_there(self, folder):
+        with pytest.raises(FileNotFoundError, match=r"^images: expected a folder, and there is none at .*none$"):
+            read(folder, HEADER, "a.png,cat,1,2,3,4", images=folder / "none")
+
 
 FIELD = st.one_of(
     st.sampled_from(

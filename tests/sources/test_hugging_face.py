@@ -29,6 +29,9 @@ def encoded(picture):
     return {"bytes": stream.getvalue(), "path": None}
 
 
+NOISE = encoded(Image.effect_noise((64, 64), 50))
+
+
 def make(objects, feature=AS_LISTS, **columns):
     """A dataset of an object column, and of others as ``(values, feature)``."""
     values = {"image": pictures(len(objects)), "objects": objects, **{name: v for name, (v, _) in columns.items()}}
@@ -161,7 +164,7 @@ class TestPictures:
         ("value", "reason"),
         [
             ({"bytes": b"no picture", "path": None}, "not a picture"),
-            ({"bytes": encoded(Image.effect_noise((64, 64), 50))["bytes"][:500], "path": None}, "truncated or damaged picture"),
+            ({"bytes": NOISE["bytes"][:500], "path": None}, "truncated or damaged picture"),
             ({"bytes": None, "path": "https://example.org/1.png"}, "picture that is not on this machine"),
             ({"bytes": b"", "path": ""}, "row without a picture"),
             (None, "row without a picture"),

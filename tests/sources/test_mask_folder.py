@@ -1,5 +1,7 @@
 """Masks in files: palettes as indices, binary ones by folder, and what cannot be trusted refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -250,6 +252,17 @@ class TestPairs:
         monkeypatch.setattr("camdebug.sources.mask_files.MOST_PIXELS", 1000)
         found = MaskFolder(*folders, values={1: "cat"}).read()
         assert reasons(found) == {"2.png": "mask of more than 0 million pixels"}
+
+    def test_large_masks_of_which_pillow_warns_are_read_without_a_word(self, folders, monkeypatch):
+        add(folders, "cat/1.png", self.MASK)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+        with pytest.warns(Image.DecompressionBombWarning):
+            Image.open(folders[1] / "cat" / "1.png").close()
+        filters = list(warnings.filters)
+        for values in (None, {1: "cat"}):
+            (entry,) = MaskFolder(*folders, values=values).read().entries
+            assert objects(entry) == {"cat": self.MASK.tolist()}
+        assert warnings.filters == filters
 
 
 class TestErrors:
