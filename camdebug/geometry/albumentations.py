@@ -83,7 +83,8 @@ def albumentations_carrier(transform: Any) -> AlbumentationsCarrier:  # noqa: AN
     steps = deepcopy(transform)
     whole = type(transform).__name__ in _CONTAINERS - {"Sequential"}
     pipeline = theirs.Compose(
-        list(steps.transforms) if whole else [steps],
+        # The last one does nothing: without any that takes boxes they would be refused.
+        [*(steps.transforms if whole else [steps]), theirs.NoOp(p=1.0)],
         bbox_params=theirs.BboxParams(format="pascal_voc", label_fields=["rows"], min_area=0, min_visibility=0),
         p=transform.p if whole else 1.0,
     )

@@ -20,8 +20,8 @@ def described(transform: Any) -> str:  # noqa: ANN401 - anything has a repr
     """
     if getattr(transform, "__qualname__", None) and not isinstance(transform, type):
         return _short(transform.__qualname__)
-    found = _FUNCTION.sub(lambda match: _short(match[1]), _text(transform))
-    lines = (line.rstrip() for line in _ADDRESS.sub("", _OBJECT.sub(r"\1()", found)).splitlines())
+    found = _FUNCTION.sub(lambda match: _short(match[1]), _OBJECT.sub(r"\1()", _text(transform)))
+    lines = (line.rstrip() for line in _ADDRESS.sub("", found).splitlines())
     return "\n".join(line for line in lines if line)
 
 

@@ -54,9 +54,10 @@ class Scale:
 
     def masks(self, masks: Tensor) -> Tensor:
         """See :class:`Move`."""
-        if masks.shape[1:] == (self.height, self.width) or len(masks) == 0:
-            return masks.new_zeros((len(masks), self.height, self.width)) if len(masks) == 0 else masks
-        return interpolate(masks[None].byte(), (self.height, self.width), mode="nearest")[0].bool()
+        if len(masks) == 0:
+            return masks.new_zeros((0, self.height, self.width))
+        # "nearest" alone takes the first pixel of each cell, which moves a shrunken mask by up to half a pixel.
+        return interpolate(masks[None].byte(), (self.height, self.width), mode="nearest-exact")[0].bool()
 
     def picture(self, picture: Image) -> Image:
         """See :class:`Move`."""

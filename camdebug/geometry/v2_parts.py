@@ -24,10 +24,11 @@ _OF_BOXES_ALONE = {
     "ToPureTensor",
     "SetClampingMode",
 }
+_AUTOMATIC = ("AutoAugment", "RandAugment", "TrivialAugmentWide", "AugMix")
 _REFUSED = {
     **dict.fromkeys(("CutMix", "MixUp"), "mixes pictures"),
     **dict.fromkeys(("FiveCrop", "TenCrop"), "gives several pictures"),
-    **dict.fromkeys(("AutoAugment", "RandAugment", "TrivialAugmentWide", "AugMix"), "moves pictures and no boxes"),
+    **dict.fromkeys(_AUTOMATIC, "moves pictures and no boxes"),
 }
 # Without a draw of their own when they are sure to be applied.
 _FIXED_IF_SURE = {
@@ -41,7 +42,7 @@ _FIXED_IF_SURE = {
     "RandomSolarize",
     "RandomAdjustSharpness",
 }
-_RANDOM = {"ElasticTransform", "GaussianNoise", "ScaleJitter"}
+_RANDOM = {"ElasticTransform", "GaussianNoise", "ScaleJitter", *_AUTOMATIC}
 
 
 def is_v2(transform: Any) -> bool:  # noqa: ANN401
@@ -99,11 +100,10 @@ def is_random(pipeline: Any) -> bool:  # noqa: ANN401
 
 def normalisation(pipeline: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:  # noqa: ANN401
     """Mean and standard deviation for pictures in [0, 1], where one Normalize is sure and its input can be told."""
-    steps = _sure_steps(pipeline)
+    steps, every = _sure_steps(pipeline), leaves(pipeline)
     names = [type(step).__name__ for step in steps]
-    if names.count("Normalize") != 1 or any(is_opaque(step) for step in steps):
-        return None, None
-    if any(type(leaf).__name__ == "Normalize" for leaf in leaves(pipeline) if leaf not in steps):
+    normalising = [type(leaf).__name__ for leaf in every].count("Normalize")
+    if normalising != 1 or "Normalize" not in names or any(is_opaque(leaf) for leaf in every):
         return None, None
     at = names.index("Normalize")
     unit = 1.0 if any(_scales(step) for step in steps[:at]) else 255.0
@@ -168,14 +168,16 @@ class _CenterCrop(v2.CenterCrop):  # type: ignore[misc]  # torchvision is not ty
 
 
 class _Resize(v2.Resize):  # type: ignore[misc]  # torchvision is not typed
-    """Boxes by float64 ratios; torchvision's own are float32 ones."""
+    """Boxes by float64 ratios, where torchvision's are float32; masks by the pixel in the middle, not the first one."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
         moved = super().transform(inpt, params)
-        if not isinstance(inpt, tv_tensors.BoundingBoxes):
-            return moved
-        boxes = Scale(*moved.canvas_size).boxes(inpt.as_subclass(Tensor), inpt.canvas_size)
-        return tv_tensors.wrap(boxes, like=moved)
+        if isinstance(inpt, tv_tensors.BoundingBoxes):
+            boxes = Scale(*moved.canvas_size).boxes(inpt.as_subclass(Tensor), inpt.canvas_size)
+            return tv_tensors.wrap(boxes, like=moved)
+        if isinstance(inpt, tv_tensors.Mask):
+            return tv_tensors.wrap(Scale(*moved.shape[-2:]).masks(inpt.as_subclass(Tensor)), like=moved)
+        return moved
 
 
 _EXACT = {v2.CenterCrop: _CenterCrop, v2.Resize: _Resize}
@@ -226,7 +228,8 @@ def _sure_steps(pipeline: Any) -> list[Any]:  # noqa: ANN401
     held = _held(pipeline)
     if held is None:
         return [pipeline]
-    sure = type(pipeline).__name__ == "Compose" or getattr(pipeline, "p", None) == 1 or len(held) == 1
+    name = type(pipeline).__name__
+    sure = name in ("Compose", "Sequential") or (pipeline.p == 1 if name == "RandomApply" else len(held) == 1)
     return [step for part in held for step in _sure_steps(part)] if sure else []
 
 

@@ -144,8 +144,6 @@ def _equal(probes: ProbeSet) -> list[tuple[int, int]]:
 
 
 def _pictures(probes: ProbeSet) -> list[str]:
-    """What each probe is of: one picture can serve two classes, and stands behind its second id with the class."""
+    """What each probe is of: where a picture serves several classes, its id stands before that of the class."""
     names = (probes.class_names[k] for k in probes.labels.tolist())
-    ids = set(probes.source_ids)
-    bare = (i.removesuffix(f":{name}") for i, name in zip(probes.source_ids, names, strict=True))
-    return [short if short in ids else i for short, i in zip(bare, probes.source_ids, strict=True)]
+    return [i.removesuffix(f":{name}") for i, name in zip(probes.source_ids, names, strict=True)]

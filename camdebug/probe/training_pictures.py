@@ -78,6 +78,7 @@ def _check_dataset(dataset: Any) -> None:  # noqa: ANN401
     map_style = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
     if not map_style or isinstance(dataset, (IterableDataset, Mapping)):
         hint = "; pass the dataset itself, not its DataLoader" if hasattr(dataset, "batch_sampler") else ""
+        hint = "; pass the dataset that it trains on" if hasattr(dataset, "train_dataloader") else hint
         raise TypeError(
             "train_dataset: expected a map-style dataset (with __len__ and __getitem__), a source or a path, got "
             f"{type(dataset).__name__}{hint}"

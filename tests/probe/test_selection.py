@@ -146,7 +146,8 @@ class TestBalance:
     def test_classes_that_cannot_be_judged_are_named(self):
         assert too_few(self.CLASSES, [40, 12, 0], per_class=40) == [
             "ProbeSet has fewer than 20 probes of 1 of 3 classes (dog: 12 of 50 pictures): they cannot be judged",
-            "backgrounds of `cat` cannot be tested: the other classes together have fewer than 20 probes to lend theirs",
+            "backgrounds of `cat` cannot be tested: the other classes together have fewer than 20 probes to lend "
+            "theirs",
         ]
 
     def test_enough_of_all_is_no_news(self):
