@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,10 +53,8 @@ class Scale:
 
     def masks(self, masks: Tensor) -> Tensor:
         """See :class:`Move`."""
-        if len(masks) == 0:
-            return masks.new_zeros((0, self.height, self.width))
-        # "nearest" alone takes the first pixel of each cell, which moves a shrunken mask by up to half a pixel.
-        return interpolate(masks[None].byte(), (self.height, self.width), mode="nearest-exact")[0].bool()
+        rows, columns = _middles(masks.shape[1], self.height), _middles(masks.shape[2], self.width)
+        return masks[:, rows][:, :, columns]
 
     def picture(self, picture: Image) -> Image:
         """See :class:`Move`."""
@@ -131,6 +128,11 @@ class Mirror:
         from PIL.Image import Transpose
 
         return picture.transpose(Transpose.FLIP_LEFT_RIGHT if self.horizontal else Transpose.FLIP_TOP_BOTTOM)
+
+
+def _middles(pixels: int, cells: int) -> Tensor:
+    """The pixel in the middle of each cell; with the first one instead, small masks would move by half a pixel."""
+    return (2 * torch.arange(cells) + 1) * pixels // (2 * cells)
 
 
 def within(boxes: Tensor, size: Size) -> Tensor:

@@ -137,9 +137,7 @@ def _step(step: Any) -> Any:  # noqa: ANN401
 
 def _check_step(step: Any, name: str) -> None:  # noqa: ANN401
     if name in _REFUSED:
-        raise TypeError(
-            f"transform: expected one picture from one, and its boxes, but {name} {_REFUSED[name]}; leave it out"
-        )
+        raise TypeError(f"transform: expected a picture with its boxes, but {name} {_REFUSED[name]}; leave it out")
     if isinstance(step, v2.Transform):
         return
     twin = getattr(v2, name, None) if type(step).__module__.startswith("torchvision.") else None
@@ -171,13 +169,14 @@ class _Resize(v2.Resize):  # type: ignore[misc]  # torchvision is not typed
     """Boxes by float64 ratios, where torchvision's are float32; masks by the pixel in the middle, not the first one."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
-        moved = super().transform(inpt, params)
-        if isinstance(inpt, tv_tensors.BoundingBoxes):
-            boxes = Scale(*moved.canvas_size).boxes(inpt.as_subclass(Tensor), inpt.canvas_size)
-            return tv_tensors.wrap(boxes, like=moved)
         if isinstance(inpt, tv_tensors.Mask):
-            return tv_tensors.wrap(Scale(*moved.shape[-2:]).masks(inpt.as_subclass(Tensor)), like=moved)
-        return moved
+            size = super().transform(tv_tensors.Mask(inpt[:1]), params).shape[-2:]
+            return tv_tensors.Mask(Scale(*size).masks(inpt.as_subclass(Tensor)))
+        moved = super().transform(inpt, params)
+        if not isinstance(inpt, tv_tensors.BoundingBoxes):
+            return moved
+        boxes = Scale(*moved.canvas_size).boxes(inpt.as_subclass(Tensor), inpt.canvas_size)
+        return tv_tensors.wrap(boxes, like=moved)
 
 
 _EXACT = {v2.CenterCrop: _CenterCrop, v2.Resize: _Resize}

@@ -1,5 +1,6 @@
 import random
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ from camdebug.geometry import (
     carrier_of,
 )
 
-law = settings(deadline=None, max_examples=30)
-sides = st.integers(1, 90)
+law = settings(deadline=None, max_examples=25)
+sides = st.integers(1, 40)
 
 
 def noise(height, width, *, mode="L", seed=0):
@@ -145,6 +146,16 @@ def test_a_mask_goes_where_its_pixels_go(name):
     assert torch.equal(found.masks[0], found.image[0] > 0)
     assert found.masks.shape == (2, *found.image.shape[1:])
     assert 0 < found.masks[1].sum() < found.masks[1].numel()
+
+
+@law
+@given(sides, sides, sides, sides)
+def test_a_resized_mask_takes_the_pixel_under_the_middle_of_each_new_one(height, width, high, wide):
+    masks = torch.from_numpy(np.random.default_rng(height).random((1, height, width)) > 0.5)
+    found = carry([Resize((high, wide))], noise(height, width), masks=masks)
+    rows = [int((row + Fraction(1, 2)) * height / high) for row in range(high)]
+    columns = [int((column + Fraction(1, 2)) * width / wide) for column in range(wide)]
+    assert found.masks[0].tolist() == [[bool(masks[0, row, column]) for column in columns] for row in rows]
 
 
 def test_the_same_by_torchvision_moves_the_mask_alike():
