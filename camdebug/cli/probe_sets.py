@@ -66,7 +66,7 @@ def summary(options: argparse.Namespace) -> int:
         extra = _extra(probes, leaks)
     if options.json:
         say(json.dumps({**found.to_dict(), "leaks": _as_json(leaks)}, indent=1, allow_nan=False))
-        return int(bool(_reasons(found, leaks)))
+        return int(bool(attention_in(found, leaks)))
     say(in_options("\n\n".join([str(found), *extra])))
     return _attention(found, leaks)
 
@@ -166,13 +166,14 @@ def _extra(probes: ProbeSet, leaks: Leaks | None) -> list[str]:
 
 
 def _attention(summary: ProbeSummary, leaks: Leaks | None) -> int:
-    reasons = _reasons(summary, leaks)
+    reasons = attention_in(summary, leaks)
     if reasons:
         say(f"Needs attention: {'; '.join(reasons)}.")
     return int(bool(reasons))
 
 
-def _reasons(summary: ProbeSummary, leaks: Leaks | None) -> list[str]:
+def attention_in(summary: ProbeSummary, leaks: Leaks | None) -> list[str]:
+    """What should be seen to before a training, in words."""
     annotated = summary.annotation != "none"
     few = [c.name for c in summary.classes if (c.usable if annotated else c.probes) < LEAST_PROBES]
     found = []

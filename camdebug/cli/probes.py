@@ -47,7 +47,7 @@ def _add_build(parts: Commands) -> None:
     build.add_argument("source", metavar="SOURCE", help="folder or file of the annotations")
     build.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the set")
     build.add_argument("--overwrite", action="store_true", help="an older set there gives way")
-    build.add_argument("--format", metavar="NAME", help="of the annotations, where it is not found by itself")
+    build.add_argument("--format", metavar="NAME", help="voc, coco, yolo, csv, masks or folder; else it is found")
     build.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, where they lie elsewhere")
     build.add_argument("--split", metavar="NAME", help="such as val, of sources that have several")
     build.add_argument(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from PIL import Image
 
 from camdebug import ProbeSet
 from camdebug.cli import main
+from camdebug.cli.probe_sets import attention_in
 from camdebug.geometry.steps import CenterCrop, Normalize, Resize
-from camdebug.sources import VocFolder
+from camdebug.sources import FORMATS, VocFolder
 
 OBJECT = """<object><name>{}</name><difficult>0</difficult>
 <bndbox><xmin>16</xmin><ymin>12</ymin><xmax>40</xmax><ymax>36</ymax></bndbox></object>"""
@@ -204,6 +206,11 @@ class TestSaved:
         assert len(found["leaks"]["exact"]) == 40
         assert found["leaks"]["compared"] == 41
 
+    def test_boxes_that_seem_to_be_wrong_need_attention(self, built):
+        found = ProbeSet.load("set").summary()
+        assert attention_in(found, None) == []
+        assert attention_in(replace(found, suspicions=("x and y are swapped",)), None) == ["boxes seem to be wrong"]
+
     def test_an_older_set_gives_way_only_when_told_to(self, built, few, capsys):
         before = ProbeSet.load("set").fingerprint
         assert build(few) == 2
@@ -290,6 +297,7 @@ def test_without_a_part_help_is_shown_and_every_part_has_some(capsys):
         assert ended.value.code == 0
         text = " ".join(capsys.readouterr().out.split())
         assert ("The exit status is 0; 1 when the set is there but needs attention" in text) == (part != "preview")
+        assert all(name in text for name in FORMATS) == (part == "build")
 
 
 def test_the_command_itself_needs_no_lightning_and_writes_to_any_terminal(here):
