@@ -87,6 +87,11 @@ class TestFound:
         source = find_source(str(folders))
         assert (type(source), source.read().names) == (PictureFolder, ("cat", "dog"))
 
+    def test_a_table_beside_folders_of_pictures_counts_and_not_the_folders(self, tmp_path):
+        assert isinstance(find_source(fill(tmp_path, boxes_dot_csv=CSV, cat__1_dot_png=None)), CsvTable)
+        (tmp_path / "boxes.csv").unlink()
+        assert isinstance(find_source(tmp_path), PictureFolder)
+
     def test_a_relative_file(self, tmp_path, monkeypatch):
         fill(tmp_path, annotations__instances_val_dot_json=COCO, val__1_dot_png=None)
         monkeypatch.chdir(tmp_path / "annotations")

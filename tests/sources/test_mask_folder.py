@@ -290,6 +290,10 @@ class TestErrors:
         )
         assert self.message(*folders, values={(9, 8, 7): "cat"}).endswith("1.png has (0, 0, 0), (255, 255, 255)")
 
+    def test_values_of_bits_are_numbers_in_messages_too(self, folders):
+        add(folders, "1.png", Image.fromarray(np.array([[False, True]])))
+        assert self.message(*folders, values={2: "cat"}).endswith("; 1.png has 0, 1")
+
     def test_names_that_never_agree(self, folders):
         add(folders, "a.png", TestBinary.MASK, mask_name="a_mask.png")
         message = self.message(*folders)
