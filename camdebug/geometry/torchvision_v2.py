@@ -45,10 +45,10 @@ class V2Carrier:
 
     def _carried(self, picture: Image, boxes: Tensor, masks: Tensor) -> Carried:
 
+        size = (picture.height, picture.width)
+        visible = within(boxes.to(torch.float64), size)
         target = {
-            "boxes": tv_tensors.BoundingBoxes(
-                boxes.to(torch.float64), format="XYXY", canvas_size=(picture.height, picture.width)
-            ),
+            "boxes": tv_tensors.BoundingBoxes(visible, format="XYXY", canvas_size=size),
             "masks": tv_tensors.Mask(masks),
             "labels": torch.arange(len(boxes)),
         }
@@ -60,8 +60,7 @@ class V2Carrier:
                 f"{type(output).__name__}; use image_transform= and geometry=[...] instead"
             )
         image = picture_of(output[0], name="transform")
-        size = (image.shape[1], image.shape[2])
-        return Carried(image, *_annotations(output[1], size, len(boxes), len(masks)))
+        return Carried(image, *_annotations(output[1], (image.shape[1], image.shape[2]), len(boxes), len(masks)))
 
 
 def v2_carrier(transform: Any) -> V2Carrier:  # noqa: ANN401

@@ -81,6 +81,20 @@ def test_what_a_pipeline_does_to_boxes_alone_is_left_out(own):
     assert found.masks.sum((1, 2)).tolist() == [24 * 30, 0]
 
 
+def test_boxes_are_never_cast():
+    whole = v2.ToDtype({tv_tensors.BoundingBoxes: torch.int64, "others": None})
+    boxes = torch.tensor([[0.25, 0.5, 9.75, 8.5]], dtype=torch.float64)
+    assert torch.equal(carry(whole, boxes=boxes, masks=MASKS[:0]).boxes, boxes)
+
+
+def test_what_lies_beyond_the_picture_is_of_no_object_also_where_it_is_padded():
+    boxes = torch.tensor([[-5.0, 3.0, 99.0, 50.0], [61.0, 0.0, 70.0, 9.0]], dtype=torch.float64)
+    assert carry(boxes=boxes).boxes[0].tolist() == [0.0, 3.0, 60.0, 40.0]
+    found = carry(v2.Pad(4), boxes=boxes).boxes
+    assert found[0].tolist() == [4.0, 7.0, 64.0, 44.0]
+    assert float((found[1, 2:] - found[1, :2]).prod()) == 0.0
+
+
 def test_the_users_pipeline_is_not_changed():
     steps = [v2.Resize(20), v2.CenterCrop(16), v2.SanitizeBoundingBoxes(), v2.Lambda(np.asarray)]
     pipeline = v2.Compose(steps)
@@ -184,6 +198,14 @@ def test_a_step_that_moves_pixels_alone_within_the_same_size_is_seen(moved):
     for _ in range(2):
         with pytest.raises(ValueError, match=r"^transform: did not carry the boxes along: a patch with the box"):
             subject.carry(PICTURE, BOXES, MASKS, seed=0)
+
+
+def test_a_picture_too_small_to_tell_leaves_it_to_the_next_one():
+    subject = carrier(v2.Lambda(mirror))
+    nothing = torch.zeros((0, 4), dtype=torch.float64)
+    subject.carry(PICTURE.resize((6, 4)), nothing, torch.zeros((0, 4, 6), dtype=torch.bool), seed=0)
+    with pytest.raises(ValueError, match=r"^transform: did not carry the boxes along: a patch"):
+        subject.carry(PICTURE, BOXES, MASKS, seed=0)
 
 
 @pytest.mark.parametrize(
