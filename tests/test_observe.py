@@ -20,6 +20,11 @@ def net():
     return Net()
 
 
+def greys(count):
+    """So many pictures of 16 px, no two alike."""
+    return torch.arange(float(count))[:, None, None, None].expand(count, 3, 16, 16) / count
+
+
 def look(observer, model, epoch=0, looks_left=None):
     with borrowed(model):
         return observer.look(model, ModelPrecision(model), epoch=epoch, looks_left=looks_left)
@@ -63,9 +68,7 @@ def test_classes_with_enough_usable_boxes_can_be_judged_if_there_are_two():
         labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
         boxes = torch.tensor([[2.0, 2, 9, 9]]).repeat(len(labels), 1)
         names = [f"c{k}" for k in range(len(counts))]
-        return Observer(
-            ProbeSet(torch.zeros(len(labels), 3, 16, 16), labels, boxes, class_names=names)
-        ).testable_classes
+        return Observer(ProbeSet(greys(len(labels)), labels, boxes, class_names=names)).testable_classes
 
     assert testable([20, 19, 25]) == ["c0", "c2"]
     assert testable([20, 19]) == []
@@ -76,7 +79,7 @@ def test_boxes_that_are_too_small_or_too_large_do_not_count():
     boxes = torch.tensor([[0.0, 0, 8, 8]]).repeat(80, 1)
     boxes[:21] = torch.tensor([0.0, 0, 2, 2])  # 4 of 256 pixels, 1.6 %
     boxes[21:42] = torch.tensor([0.0, 0, 16, 13])
-    observer = Observer(ProbeSet(torch.zeros(80, 3, 16, 16), labels, boxes))
+    observer = Observer(ProbeSet(greys(80), labels, boxes))
     assert observer.testable_classes == []
 
 

@@ -141,11 +141,12 @@ def is_map(target: object) -> bool:
 
 
 def class_of(target: Any) -> int | None:  # noqa: ANN401
-    """The class label that a target is, and nothing else; ``None`` when it is no whole number."""
-    if isinstance(target, bool) or getattr(target, "ndim", 0) != 0:
+    """The class label that a target is, and nothing else; ``None`` when it is no whole number, nor an array of one."""
+    axes = getattr(target, "ndim", 0)
+    if isinstance(target, bool) or axes > 1 or (axes == 1 and len(target) != 1):
         return None
     try:
-        return whole(target)
+        return whole(target[0] if axes else target)
     except TypeError:
         return None
 
@@ -195,6 +196,8 @@ def _masks(name: str, values: Any, picture: tuple[int, int], where: str) -> Tens
         raise TypeError(f"dataset: expected {name} (k, H, W) from {where}, got {values!r:.80}") from error
     if name == "ignore_masks" and masks.ndim == 2:
         masks = masks[None]
+    if masks.ndim == 4 and masks.shape[1] == 1:  # torchvision's wrapper of Cityscapes
+        masks = masks[:, 0]
     if masks.numel() == 0 and (masks.ndim != 3 or len(masks) == 0):
         return torch.zeros(0, *picture, dtype=torch.bool)
     if masks.ndim != 3:

@@ -29,6 +29,7 @@ class Places:
         self._per_class = per_class
         self._choices: dict[int, tuple[int, ...]] = {}
         self._members: defaultdict[int, set[int]] = defaultdict(set)
+        self._closed: set[int] = set()
         self.counts: Counter[int] = Counter()
         self.taken: dict[int, int] = {}
 
@@ -68,8 +69,8 @@ class Places:
 
     def _way(self, classes: Iterable[int]) -> tuple[int, dict[int, _Moved]] | None:
         """A class with room, and who stands aside on the way there, by the class that each moves to."""
-        queue = sorted(classes, key=lambda k: (self.counts[k], k))
-        seen, moved = set(queue), dict[int, _Moved]()
+        queue = sorted(set(classes) - self._closed, key=lambda k: (self.counts[k], k))
+        seen, moved = self._closed | set(queue), dict[int, _Moved]()
         for class_idx in queue:  # grows as it is gone through
             if self.has_room(class_idx):
                 return class_idx, moved
@@ -79,4 +80,5 @@ class Places:
                         seen.add(other)
                         moved[other] = class_idx, member
                         queue.append(other)
+        self._closed |= seen  # full, and so is whatever their pictures could move to: no way leads out any more
         return None

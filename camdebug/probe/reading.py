@@ -98,26 +98,27 @@ class Reader:
         objects = self._objects(target, (image.shape[1], image.shape[2]), where)
         # A copy: datasets may keep what they hand out, and hand it out again.
         picture = plain(image).to("cpu", copy=True)
-        if objects is None:
+        if isinstance(objects, int):
             nothing = torch.zeros(0, 4, dtype=torch.float64)
-            return (Sample(picture, self._class_alone(target, where), nothing, nothing, kind=None),)
+            return (Sample(picture, self._class_alone(objects, target, where), nothing, nothing, kind=None),)
         classes = self.plan.of(objects.labels, where) if objects.labels is not None else None
         return tuple(_sample(picture, k, classes, objects) for k in self._shown(classes, objects, target, where))
 
-    def _objects(self, target: Any, size: tuple[int, int], where: str) -> Objects | None:  # noqa: ANN401
-        """What is annotated; ``None`` for a class alone."""
+    def _objects(self, target: Any, size: tuple[int, int], where: str) -> Objects | int:  # noqa: ANN401
+        """What is annotated; the label of a class alone."""
         if isinstance(target, Mapping):
             return self._without_stuff(objects_of(target, self.annotation, size, where))
         if is_map(target) and self.annotation != "boxes":
             return objects_on_map(target, self.plan.label_map, self.stuff, size, where)
-        if class_of(target) is None or self.annotation is not None:
+        label = class_of(target)
+        if label is None or self.annotation is not None:
             raise TypeError(
                 f"dataset: expected a target dict with {self.annotation or 'boxes'!r} and 'labels' from {where}, got "
                 f"{type(target).__name__}; a class index alone, or a mask of class ids, is read as well"
                 if self.annotation is None
                 else f"annotation: expected {self.annotation} from {where}, got {type(target).__name__}"
             )
-        return None
+        return label
 
     def _without_stuff(self, objects: Objects) -> Objects:
         if not self.stuff or objects.labels is None or self.plan.label_map is None:
@@ -126,10 +127,10 @@ class Reader:
         kept = [i for i, label in enumerate(objects.labels) if label in known or label not in self.stuff]
         return objects.only(kept)
 
-    def _class_alone(self, target: Any, where: str) -> int:  # noqa: ANN401
+    def _class_alone(self, label: int, target: Any, where: str) -> int:  # noqa: ANN401
         if self.label is not None:
             return self._picture_label(target, where)
-        (class_idx,) = self.plan.of([whole(target)], where)
+        (class_idx,) = self.plan.of([label], where)
         if class_idx < 0 and self.plan.label_map is not None:
             raise Skip("no known class")
         return self.plan.expect(class_idx, f"label of {where}")

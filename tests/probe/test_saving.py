@@ -494,7 +494,7 @@ def loaded(place):
         return None, str(error)
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_whatever_byte_changes_it_is_the_same_set_or_one_error(two_files, data):
     place, whole = two_files
@@ -525,7 +525,7 @@ STRANGE = st.one_of(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_whatever_a_sealed_manifest_says_it_is_a_set_of_the_same_content_or_one_error(two_files, data):
     place, whole = two_files
