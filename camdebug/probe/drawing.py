@@ -10,7 +10,7 @@ import torch
 
 from camdebug.numerals import percent
 from camdebug.probe.checks import unfit
-from camdebug.probe.placing import Placed, Placer
+from camdebug.probe.placing import NoObject, Placed, Placer
 from camdebug.probe.selection import Candidate, drawing_order
 from camdebug.records import ClassDraw, Exclusion
 from camdebug.sources import Unusable
@@ -103,6 +103,9 @@ class Drawing:
         tally["tried"] += 1
         try:
             placed = self.placer.place(candidate)
+        except NoObject as unusable:
+            self.exclusions.append(Exclusion(self._identifier(candidate, always=True), str(unusable)))
+            return False
         except Unusable as unusable:
             self._broken.add(source_id)
             self.exclusions.append(Exclusion(source_id, str(unusable)))

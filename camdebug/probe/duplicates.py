@@ -76,7 +76,7 @@ class Similarities:
         self._mirrored = self._prints.reshape(thumbnails.shape).flip(2).flatten(1)
         self._fixed = threshold
         self._histogram = torch.zeros(_BINS, dtype=torch.float64)
-        self._pairs: list[Pair] = []
+        self._found: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def compare(self, thumbnails: Tensor, numbers: Sequence[int], *, later_only: bool = False) -> None:
         """Take in others.
@@ -97,8 +97,7 @@ class Similarities:
             self._histogram += torch.histc(z.clamp(-_FARTHEST, _FARTHEST), _BINS, -_FARTHEST, _FARTHEST)
             found = torch.maximum(upright, (self._mirrored @ prints.T).clamp(-1, 1))
             high, columns = (met & (found >= (self._fixed or NEARLY_THE_SAME))).nonzero(as_tuple=True)
-            others = [numbers[start + k] for k in columns.tolist()]
-            self._pairs += zip(high.tolist(), others, found[high, columns].tolist(), strict=True)
+            self._found.append((high, torch.tensor(numbers)[columns + start], found[high, columns]))
 
     @property
     def threshold(self) -> float:
@@ -111,7 +110,8 @@ class Similarities:
     def pairs(self) -> list[Pair]:
         """Row of the first, number of the other, similarity. Mirrored pictures count; those without contrast do not."""
         least = self.threshold
-        return [pair for pair in self._pairs if pair[2] >= least]
+        kept = [[part[found[2] >= least].tolist() for part in found] for found in self._found]
+        return [pair for parts in kept for pair in zip(*parts, strict=True)]
 
     def _quantile(self, share: float) -> float:
         """Of Fisher's z."""

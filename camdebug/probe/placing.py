@@ -33,6 +33,10 @@ _LOOKS_AGAIN = 4
 Size = tuple[int, int]
 
 
+class NoObject(Unusable):
+    """Nothing of the class can be used; the picture may serve another one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Placed:
     """A picture as the model receives it, and what is annotated in it, for one class.
@@ -104,7 +108,7 @@ class Placer:
         """Read and carry.
 
         Raises:
-            Unusable: this picture cannot serve.
+            Unusable: this picture cannot serve; :class:`NoObject` if that is for lack of an object of the class.
             TypeError, ValueError: the transform works with none.
         """
         entry = candidate.entry
@@ -147,7 +151,7 @@ class Placer:
         nothing = torch.zeros(0, 4, dtype=torch.float64)
         boxes, faults = clean_boxes(_boxes(own), size) if self.kind == "boxes" else (nothing, [])
         if self.kind == "boxes" and not len(boxes):
-            raise Unusable(faults[0] if faults else "no box")
+            raise NoObject(faults[0] if faults else "no box")
         # With masks a box is taken only for what has nothing better.
         rest = others if self.kind == "boxes" else [o for o in others if o.mask is None and self.kind == "masks"]
         ignore, other_faults = clean_boxes(_boxes(rest), size)
@@ -155,7 +159,7 @@ class Placer:
         if self.kind == "masks":
             masks = torch.stack([_union(own, size), _union([o for o in others if o.mask is not None], size)])
             if not bool(masks[0].any()):
-                raise Unusable("mask of no area")
+                raise NoObject("mask of no area")
         reasons = faults + [f"ignored {fault}" for fault in other_faults if fault not in NOT_IN_PICTURE]
         return _Places(boxes, ignore, masks, tuple(Exclusion(entry.source_id, reason) for reason in reasons))
 

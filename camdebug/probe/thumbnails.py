@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SIDE = 32
 """Of a thumbnail, in pixels."""
 
+_AT_ONCE = 256
+
 _LUMA = (0.299, 0.587, 0.114)
 """Grey from red, green and blue (ITU-R BT.601), as Pillow does it."""
 
@@ -52,6 +54,11 @@ def thumbnails_of(images: Tensor) -> Tensor:
     Returns:
         ``(N, 32, 32)`` float32 in the units of the pictures; what is not finite counts as 0.
     """
+    parts = [_squeezed(part) for part in torch.split(images, _AT_ONCE)]
+    return torch.cat(parts) if parts else torch.zeros(0, SIDE, SIDE)
+
+
+def _squeezed(images: Tensor) -> Tensor:
     values = torch.nan_to_num(images.detach().cpu().to(torch.float32), nan=0.0, posinf=0.0, neginf=0.0)
     weights = torch.tensor(_LUMA if images.shape[1] == 3 else [1 / images.shape[1]] * images.shape[1])
     grey = (values * weights[:, None, None]).sum(1, keepdim=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -251,6 +253,12 @@ class TestFaults:
         assert quietly(book).exclusions == (Exclusion("p0.png", "truncated"),)
         assert len(opened) == 1
 
+    def test_a_class_whose_boxes_are_all_bad_leaves_the_picture_to_the_other(self):
+        probes = quietly(Book([box("cat", 9, 9, 4, 12), dog()], [cat()], [cat()]))
+        assert rows(probes)["p0.png"] == ("dog", [[2.0, 2.0, 12.0, 12.0]], [])
+        assert probes.exclusions == (Exclusion("p0.png:cat", "box inverted"),)
+        assert Exclusion("p0.png", "ignored box inverted") in probes.dropped_boxes
+
     @pytest.mark.parametrize(
         ("mask", "reason"),
         [
@@ -437,6 +445,39 @@ class TestProvenance:
     def test_a_set_without_faults_warns_of_nothing(self):
         book = Book(*[[cat()] for _ in range(20)], *[[dog()] for _ in range(20)])
         assert len(ProbeSet.from_source(book, transform=TENSOR, class_names=NAMES)) == 40
+
+
+corner = st.one_of(st.integers(-5, 40), st.sampled_from([0.5, 1e9, -1e9, float("nan"), float("inf")]))
+any_box = st.tuples(*[corner] * 4)
+good_box = st.builds(
+    lambda x, y, w, h: (x, y, x + w, y + h),
+    st.integers(0, 15), st.integers(0, 8), st.integers(5, 15), st.integers(6, 12),
+)  # fmt: skip
+thing = st.builds(
+    lambda name, corners, ignored: box(name, *corners, ignored=ignored),
+    st.sampled_from([*NAMES, "emu"]),
+    st.one_of(good_box, good_box, good_box, any_box),
+    st.sampled_from([False] * 4 + [True]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(thing, max_size=4), min_size=1, max_size=6), st.integers(1, 3), st.booleans())
+def test_whatever_the_boxes_are_a_set_holds_what_it_should_or_says_why_not(objects, per_class, declared):
+    book = Book(*objects, declared=SIZE if declared else None)
+    limits = Limits(per_class, 0, 0.05, 0.6)
+    try:
+        content = build(book, Own(), limits=limits, class_names=NAMES, others="ignore").content
+    except ValueError as error:
+        if not re.match("source: |class_names: ", str(error)):
+            raise
+        return
+    assert len(set(content.source_ids)) == len(content.source_ids)
+    assert max(Counter(content.labels.tolist()).values()) <= per_class
+    assert all(0.05 <= origin.area <= 0.6 for origin in content.provenance.origins)
+    for boxes in (*content.boxes, *content.ignore):
+        assert bool((boxes[:, :2] < boxes[:, 2:]).all())
+        assert bool(((boxes >= 0) & (boxes <= torch.tensor([30, 20, 30, 20]))).all())
 
 
 VOC = """<annotation><filename>{name}</filename><size><width>30</width><height>20</height><depth>3</depth></size>
