@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,11 +44,12 @@ class SmallPictures:
         return self.values.shape[2] - 1, self.values.shape[3] - 1
 
 
-def shrink(images: Tensor) -> SmallPictures | None:
-    """Make pictures small.
+def shrink(images: Tensor, rows: Sequence[int]) -> SmallPictures | None:
+    """Make some pictures small.
 
     Args:
-        images: ``(n, C, H, W)`` floating and finite.
+        images: ``(N, C, H, W)`` floating and finite.
+        rows: which of them.
 
     Returns:
         The longer side has 48 cells at most; ``None`` when nothing can be computed with such numbers.
@@ -55,8 +57,9 @@ def shrink(images: Tensor) -> SmallPictures | None:
     height, width = images.shape[2:]
     factor = min(1.0, _SIDE / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    few = images[:, np.unique(np.linspace(0, images.shape[1] - 1, _CHANNELS).round().astype(int)).tolist()]
-    small = F.interpolate(few.float(), size=size, mode="area").double()
+    few = np.unique(np.linspace(0, images.shape[1] - 1, _CHANNELS).round().astype(int)).tolist()
+    # one by one: a copy of all would take longer than all the rest
+    small = torch.stack([F.adaptive_avg_pool2d(images[row].float(), size)[few] for row in rows]).double()
     small = small - small.mean((2, 3), keepdim=True)
     pixels: Floats = (small / small.std((1, 2, 3), keepdim=True, correction=0).clamp_min(1e-6)).numpy()
     if not bool(np.isfinite(pixels).all()):
@@ -158,8 +161,3 @@ def pooled(values: Floats, owner: Ints, count: int) -> Floats:
     np.add.at(boxes, owner, known)
     means: Floats = np.divide(total, boxes, out=np.full_like(total, np.nan), where=boxes > 0)
     return means
-
-
-def pictures_for(images: Tensor, rows: list[int]) -> SmallPictures | None:
-    """Some of ``(N, C, H, W)``, made small."""
-    return shrink(images[torch.tensor(rows, dtype=torch.int64)])

@@ -468,6 +468,6 @@ class ProbeSet:
         empty = self.empty_classes
         if empty:
             parts.append(f"ProbeSet has no probe of {len(empty)} classes ({name_a_few(empty)}): they stay unmeasured")
-        parts += map(str, suspicions(self))
+        parts += map(str, suspicions(self)[:1])
         if parts:
             warnings.warn(". ".join(parts) + ".", UserWarning, stacklevel=depth)

@@ -140,7 +140,7 @@ def draw_probe_sheet(
     colours = find_colours(probes.images.float(), probes.mean, probes.std)
     room = layout.width - 2 * MARGIN
     shown = sum(len(group.rows) for group in groups)
-    doubts = [line for found in suspicions(probes) for line in wrap(f"{found.sentence}.", BAND, room, 3)]
+    doubts = [line for found in suspicions(probes)[:1] for line in wrap(f"{found.sentence}.", BAND, room, 3)]
     said = opening(probes, shown, colours)
     lines = [(line, size, colour) for text, size, colour in said for line in wrap(text, size, room, 2)]
     band = len(doubts) * line_height(BAND) + 2 * MARGIN if doubts else 0
