@@ -79,7 +79,7 @@ class CellClassifier(LightningModule):
 
 
 def main(data: Path | None, output: Path, epochs: int = 4, side: int | None = 96) -> CAMMonitor:
-    """Train and watch; ``side`` of the crops in pixels of the smear, ``None`` for crops as large as the cell asks for."""
+    """Train and watch; ``side`` of the crops in pixels of the smear, ``None`` for twice the cell's own."""
     seed_everything(0)
     if data is None:
         data = output / "smears"

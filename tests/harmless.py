@@ -58,7 +58,7 @@ ROWS = (
     Row(PROVEN, "full disks, lost folders", r"test_faults_on_disk|test_full_disk|test_record.*(disk|cannot)"),
     Row(PROVEN, "kills at every moment of a write", r"test_killed|test_record.*killed"),
     Row(PROVEN, "interrupts", r"test_interrupts", cases=True),
-    Row(PROVEN, "states of checkpoints", r"test_states_of_any_kind|test_resume", cases=True),
+    Row(PROVEN, "states of checkpoints", r"test_states_of_any_kind|test_resume|test_other_probes", cases=True),
     Row(PROVEN, "unknown Trainers, and faults of our own", r"test_faults_in_the_trainer", cases=True),
     Row(PROVEN, "whose a record is, and damage to it", r"test_record|store/test_(folders|damage|hostile)"),
     Row(PROVEN, "hostile names; nothing that is loaded runs", r"test_hostile_names|test_nothing_loaded_runs"),

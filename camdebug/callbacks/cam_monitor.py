@@ -15,7 +15,7 @@ from camdebug.callbacks.looker import Looker, peers_of
 from camdebug.callbacks.messages import Messenger
 from camdebug.callbacks.metric_log import MetricLog
 from camdebug.callbacks.monitor_looks import MonitorLooks
-from camdebug.callbacks.monitor_state import MonitorState
+from camdebug.callbacks.monitor_state import OTHER_PROBES, MonitorState
 from camdebug.callbacks.overhead import Overhead
 from camdebug.callbacks.record_keeper import RecordKeeper
 from camdebug.callbacks.reporter import Reporter
@@ -85,6 +85,8 @@ class CAMMonitor(DryRun, MonitorLooks, MonitorState, *facts.callback_bases()):  
         record: keep everything that looks find on disk (see :mod:`camdebug.store`): ``True`` for a folder beside the
             logs of the first logger, a path for that folder, ``False`` for nowhere. A folder that is in use is left
             alone and another one taken, which is said.
+        other_probes: what follows when a fit is resumed from a checkpoint that was made with other probes: ``"refuse"``
+            (it ends before its first step), or ``"restart"``: a new series of looks begins, which is said.
         name: first part of metric names, dashboard tags and alert titles; two monitors in one Trainer need different
             ones.
         verbose: print the choices once, at the start.
@@ -116,6 +118,7 @@ class CAMMonitor(DryRun, MonitorLooks, MonitorState, *facts.callback_bases()):  
         on_alert: Callable[[Alert], object] | None = None,
         action: Literal["warn", "stop"] = "warn",
         record: bool | str | Path = True,
+        other_probes: Literal["refuse", "restart"] = "refuse",
         name: str = "camdebug",
         verbose: bool = True,
     ) -> None:
@@ -130,6 +133,7 @@ class CAMMonitor(DryRun, MonitorLooks, MonitorState, *facts.callback_bases()):  
         arguments.check_callable("on_alert", on_alert, takes="one camdebug.Alert")
         arguments.check_choice("action", action, ACTIONS)
         arguments.check_folder("record", record)
+        arguments.check_choice("other_probes", other_probes, OTHER_PROBES)
         arguments.check_name("name", name)
         self.name = name
         self.verbose = verbose
@@ -163,6 +167,7 @@ class CAMMonitor(DryRun, MonitorLooks, MonitorState, *facts.callback_bases()):  
         self._reporter = Reporter(probes, log_probes=log_probes, name=name, messages=self._messages, on_alert=on_alert)
         self._keeper = RecordKeeper(record, name=name, messages=self._messages)
         self._stopper = Stopper(action, self._messages)
+        self._other_probes = other_probes
         self._fitting = True
         self._forget()
 
@@ -195,6 +200,7 @@ class CAMMonitor(DryRun, MonitorLooks, MonitorState, *facts.callback_bases()):  
             if why is not None:
                 self._messages.off(why)
                 return
+        self._refuse_other_probes(trainer)
         with self._messages.harmless("starting"):
             if not self._schedule.same_start(peers_of(trainer)):
                 self._forget()
@@ -227,6 +233,7 @@ class CAMMonitor(DryRun, MonitorLooks, MonitorState, *facts.callback_bases()):  
         """Say what was chosen and what can be found; only now are the epochs of a resumed run known."""
         if self._off:
             return
+        self._refuse_other_probes(trainer)
         with self._messages.harmless("starting"):
             self._overhead.begin(epoch=trainer.current_epoch)
             self._keep_record(trainer)

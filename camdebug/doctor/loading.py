@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from camdebug.wording import told
@@ -25,23 +26,35 @@ def load(target: str) -> tuple[Any, Any]:
     Raises:
         LoadingError: when that does not work, whatever the reason.
     """
-    module_name, colon, name = target.partition(":")
-    if not (module_name and colon and name):
-        raise LoadingError(f"expected package.module:name, got {target!r}")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise LoadingError(f"cannot import {module_name!r} ({told(error)})") from error
+    module, name = _module_and_name(target)
     made = getattr(module, name, None)
     if not callable(made):
-        raise LoadingError(f"{module_name!r} has no function {name!r}")
+        raise LoadingError(f"{module.__name__!r} has no function {name!r}")
+    return _model_and_pictures(target, called(target, made))
+
+
+def named(target: str) -> Any:  # noqa: ANN401 - whatever has that name
+    """What ``package.module:name`` stands for, found from the current directory too.
+
+    Raises:
+        LoadingError: when there is no such thing.
+    """
+    module, name = _module_and_name(target)
+    if not hasattr(module, name):
+        raise LoadingError(f"{module.__name__!r} has no {name!r}")
+    return getattr(module, name)
+
+
+def called(target: str, made: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    """What a function without arguments returns.
+
+    Raises:
+        LoadingError: when it fails.
+    """
     try:
-        given = made()
+        return made()
     except (Exception, SystemExit) as error:
         raise LoadingError(f"{target} failed ({told(error)})") from error
-    return _model_and_pictures(target, given)
 
 
 def _model_and_pictures(target: str, given: object) -> tuple[Any, Any]:
@@ -55,3 +68,16 @@ def _model_and_pictures(target: str, given: object) -> tuple[Any, Any]:
         f"{target}: expected (model, probes_or_batch) or a dict with the keys model and probes or batch, got "
         + (f"the keys {', '.join(map(str, given))}" if isinstance(given, Mapping) else type(given).__name__)
     )
+
+
+def _module_and_name(target: str) -> tuple[ModuleType, str]:
+    module_name, colon, name = target.partition(":")
+    if not (module_name and colon and name):
+        raise LoadingError(f"expected package.module:name, got {target!r}")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise LoadingError(f"cannot import {module_name!r} ({told(error)})") from error
+    return module, name

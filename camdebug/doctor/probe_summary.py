@@ -59,6 +59,7 @@ class ClassSummary:
         area_before: the same before the transform; ``None`` where that is not known.
         draw: how they were found; ``None`` where that is not known.
         judged: the class can be *suspect* and *confirmed*.
+        smallest_gap: fall in probability that is likely to be confirmed; ``None`` where none is.
         missing: usable probes that it lacks for that.
         missing_donors: usable probes of other classes that it lacks for that, to lend their backgrounds.
         missing_recommended: usable probes up to the 40 that are recommended.
@@ -75,6 +76,7 @@ class ClassSummary:
     area_before: Spread | None
     draw: ClassDraw | None
     judged: bool
+    smallest_gap: float | None
     missing: int
     missing_donors: int
     missing_recommended: int
@@ -142,7 +144,7 @@ def summarise_probes(probes: ProbeSet, *, epochs: int | None = None) -> ProbeSum
     if epochs is not None and (not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1):
         raise ValueError(f"epochs: expected a whole number of at least 1, or None, got {epochs!r:.80}")
     observer = Observer(probes)
-    classes, doubts = _classes(probes, observer), tuple(found.sentence for found in suspicions(probes))
+    classes, doubts = _classes(probes, observer, epochs), tuple(found.sentence for found in suspicions(probes))
     pairs = len(probes.near_duplicates())
     known = probes.provenance
     kept = [d for d in probes.dropped_boxes if d.source_id not in {e.source_id for e in probes.exclusions}]
@@ -173,9 +175,10 @@ def _effect(probes: ProbeSet, observer: Observer, epochs: int | None) -> str:
     return observer.smallest_effect(epochs)
 
 
-def _classes(probes: ProbeSet, observer: Observer) -> tuple[ClassSummary, ...]:
+def _classes(probes: ProbeSet, observer: Observer, epochs: int | None) -> tuple[ClassSummary, ...]:
     digests, area = _digests(probes), probes.coverage((1, 1))[:, 0, 0]
     boxes, testable = class_boxes(probes, None), set(observer.testable_classes)
+    gaps = observer.smallest_gaps(epochs)
     together = sum(found.usable for found in boxes)
     found = []
     for k, own in enumerate(boxes):
@@ -193,6 +196,7 @@ def _classes(probes: ProbeSet, observer: Observer) -> tuple[ClassSummary, ...]:
                 area_before=_before(probes, rows),
                 draw=_draw(probes, k),
                 judged=probes.class_names[k] in testable,
+                smallest_gap=gaps.get(probes.class_names[k]),
                 missing=_lacking(own, LEAST_PROBES),
                 missing_donors=max(0, donors),
                 missing_recommended=_lacking(own, RECOMMENDED),

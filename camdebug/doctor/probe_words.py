@@ -31,6 +31,7 @@ def summary_words(found: ProbeSummary) -> str:
     lines += ["", *_table(found.classes[:_MOST_CLASSES])]
     if len(found.classes) > _MOST_CLASSES:
         lines.append(f"and {len(found.classes) - _MOST_CLASSES} more classes (to_dict() has all)")
+    lines += ["(finds: the smallest fall in probability that is likely to be confirmed)"] * _finds(found.classes)
     lines += _draws(found.classes[:_MOST_CLASSES])
     lines.append("")
     for head, text in _facts(found):
@@ -38,6 +39,10 @@ def summary_words(found: ProbeSummary) -> str:
     for turn, step in enumerate(found.next, 1):
         lines += _paragraph("next" if turn == 1 else "", f"{turn}. {step}")
     return "\n".join(lines)
+
+
+def _finds(classes: Sequence[ClassSummary]) -> bool:
+    return any(c.smallest_gap is not None for c in classes)
 
 
 def _paragraph(head: str, text: str) -> list[str]:
@@ -65,6 +70,7 @@ def _table(classes: Sequence[ClassSummary]) -> list[str]:
         ("usable", [str(c.usable) for c in classes]),
         (small, [str(c.too_small) for c in classes]),
         (large, [str(c.too_large) for c in classes]),
+        ("finds", ["-" if c.smallest_gap is None else number(c.smallest_gap) for c in classes]),
         ("area, %: least / median / most", [_areas(c.area) for c in classes]),
     ]
     return _aligned([[head, *cells] for head, cells in columns])

@@ -52,6 +52,7 @@ class ObserverMemory:
         """Primitives and tensors only."""
         return {
             "fingerprint": self.probes.fingerprint,
+            "probes": len(self.probes),
             "judge": self._judge.state_dict(),
             "steadiness": self._steadiness.state_dict(),
         }

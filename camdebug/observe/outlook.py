@@ -79,6 +79,15 @@ def places_out_of_reach(grid: tuple[int, ...], counts: Sequence[int], share: flo
     )
 
 
+def smallest_gaps(pairs: Mapping[int, int], judge: Judge, *, looks_left: int | None) -> dict[int, float]:
+    """The smallest fall in probability of each class that is likely to be confirmed; only where there is one."""
+    share = judge.confirm_threshold(tests=len(pairs), looks_left=looks_left)
+    if not pairs or share < _NOTHING:
+        return {}
+    gaps = {count: smallest_gap(count, share) for count in sorted(set(pairs.values()))}
+    return {class_idx: gaps[count] for class_idx, count in pairs.items() if gaps[count] <= 1}
+
+
 def smallest_effect(pairs: Mapping[int, int], judge: Judge, *, looks_left: int | None) -> str:
     """The smallest fall in probability that these probes are likely to confirm, and what a smaller one takes."""
     share = judge.confirm_threshold(tests=len(pairs), looks_left=looks_left)

@@ -66,7 +66,7 @@ def sample_of(probes: Annotated) -> Sample | None:
     annotated = [i for i, boxes in enumerate(probes.boxes) if len(boxes)]
     if len(annotated) < LEAST_PICTURES or min(probes.images.shape[2:]) < 2:
         return None
-    rows, groups = _grouped(annotated, [int(probes.labels[i]) for i in annotated])
+    rows, groups = _grouped(annotated, probes.labels[annotated].tolist())
     pictures = shrink(probes.images, rows) if len(rows) >= LEAST_PICTURES else None
     if pictures is None:
         return None

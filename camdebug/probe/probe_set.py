@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from camdebug.probe import boxes as box_geometry
 from camdebug.probe.checks import name_a_few, summarise
-from camdebug.probe.content import Content, Offered, check, picture_numbers
+from camdebug.probe.content import Content, Offered, check
 from camdebug.probe.suspicion import suspicions
-from camdebug.records import Exclusion, Provenance
+from camdebug.probe.uses import Uses
 from camdebug.sources.entry import Kind
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from camdebug.doctor.probe_summary import ProbeSummary
     from camdebug.probe.datamodule import Stage
     from camdebug.probe.drawn import Drawn
-    from camdebug.probe.leaks import Leaks
     from camdebug.sources.pictures import Exif
 
 
-class ProbeSet:
+class ProbeSet(Uses):
     """Pictures with labels and boxes that are looked at in every epoch. Built once; do not change it afterwards.
 
     Args:
@@ -53,25 +45,11 @@ class ProbeSet:
     Raises:
         TypeError, ValueError: when an argument is wrong as a whole; the message names it.
 
+    >>> import torch
     >>> probes = ProbeSet(torch.zeros(2, 3, 8, 8), [0, 1], torch.tensor([[0, 0, 4, 4], [2, 2, 8, 8]]))
     >>> probes
     ProbeSet(2 pictures of 3x8x8, 2 classes, 2 boxes)
     """
-
-    images: Tensor
-    labels: Tensor
-    boxes: tuple[Tensor, ...]
-    masks: Tensor | None
-    ignore: tuple[Tensor, ...]
-    ignore_masks: Tensor | None
-    source_ids: tuple[str, ...]
-    class_names: tuple[str, ...]
-    annotated: bool
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    exclusions: tuple[Exclusion, ...]
-    dropped_boxes: tuple[Exclusion, ...]
-    provenance: Provenance | None
 
     def __init__(
         self,
@@ -207,6 +185,23 @@ class ProbeSet:
         return probes
 
     @classmethod
+    def load(cls, folder: str | Path) -> ProbeSet:
+        """The set that :meth:`save` wrote: the same numbers, bit for bit, with the same fingerprint.
+
+        Nothing that is read can run code, lead out of the folder or fill the memory. Other files in it are left aside.
+
+        Args:
+            folder: that it was saved to.
+
+        Raises:
+            TypeError: ``folder`` is no path.
+            ValueError: there is no set, it is damaged, or of a newer format; the message says which, and what to do.
+        """
+        from camdebug.probe.loading import load
+
+        return load(folder, cls._of)
+
+    @classmethod
     def from_source(
         cls,
         source: Any,  # noqa: ANN401 - a source, its annotations or a path
@@ -271,144 +266,12 @@ class ProbeSet:
         probes._report(*built.notes, *duplicate_note(probes.near_duplicates(), probes.source_ids))
         return probes
 
-    def near_duplicates(self, *, threshold: float | None = None) -> tuple[tuple[int, int, float], ...]:
-        """Rows of probes that show nearly the same picture, and the correlation of small grey copies, 1 if equal.
-
-        Pictures re-encoded, resized, mirrored, brighter or darker are found; two classes in one picture are no pair.
-        Without ``threshold`` it is .95, and more where different pictures of the set come near that.
-        """
-        from camdebug.probe.duplicates import near_duplicates
-
-        return near_duplicates(self, threshold=threshold)
-
-    def leaks_into(self, train_dataset: Any, *, threshold: float | None = None) -> Leaks:  # noqa: ANN401
-        """Look for the probes among the pictures that are trained on: the same to the last pixel, or nearly.
-
-        Args:
-            train_dataset: a source, its annotations, a path, or a map-style dataset: of torchvision's own and of
-                Hugging Face the stored pictures are compared, of others what ``dataset[i]`` gives, once.
-            threshold: as of :meth:`near_duplicates`.
-        """
-        from camdebug.probe.leaks import leaks_into
-
-        return leaks_into(self, train_dataset, threshold=threshold)
-
     @classmethod
     def _of(cls, content: Content) -> ProbeSet:
         """What is checked already; says nothing, so that every way to a set ends in one warning."""
         probes = cls.__new__(cls)
         vars(probes).update(vars(content))
         return probes
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __repr__(self) -> str:
-        channels, height, width = self.images.shape[1:]
-        boxes = f"{sum(len(b) for b in self.boxes)} boxes" if self.annotated else "no boxes"
-        boxes = boxes if self.masks is None else f"{len(self)} masks"
-        return (
-            f"ProbeSet({len(self)} pictures of {channels}x{height}x{width}, {len(self.class_names)} classes, {boxes})"
-        )
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the pictures, in pixels."""
-        return self.images.shape[2], self.images.shape[3]
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Number of probes of each class."""
-        return tuple(torch.bincount(self.labels, minlength=len(self.class_names)).tolist())
-
-    @property
-    def empty_classes(self) -> tuple[str, ...]:
-        """Names of the classes without any probe: nothing can be said about them."""
-        return tuple(name for name, count in zip(self.class_names, self.counts, strict=True) if count == 0)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) over pictures, labels, annotations, ignored regions and class names: equal for equal content.
-
-        Where the pictures came from does not count.
-        """
-        digest = hashlib.sha256()
-        header = (tuple(self.images.shape), str(self.images.dtype), self.labels.tolist(), self.class_names)
-        digest.update(repr(header).encode())
-        digest.update(self.images.contiguous().view(torch.uint8).numpy().data)
-        for group in (self.boxes, self.ignore):
-            digest.update(repr([b.tolist() for b in group]).encode())
-        for name, masks in (("masks", self.masks), ("ignore_masks", self.ignore_masks)):
-            if masks is not None:
-                digest.update(name.encode())
-                digest.update(masks.contiguous().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
-
-    @cached_property
-    def pictures(self) -> Tensor:
-        """``(N,)`` int64: which picture each probe shows, the same number for pictures of the same pixels."""
-        return picture_numbers(self.images)
-
-    def coverage(self, grid: tuple[int, ...]) -> Tensor:
-        """``(N, h, w)`` float64: share of each cell that the probe's own boxes, or mask, cover."""
-        if self.masks is not None:
-            return box_geometry.mask_coverage(self.masks, grid)
-        return box_geometry.coverage(self.boxes, self.image_size, grid)
-
-    def readable(self, grid: tuple[int, ...]) -> Tensor:
-        """``(N, h, w)`` float64: share of each cell that is not an ignored region (the object itself always counts)."""
-        if self.masks is not None:
-            return 1 - box_geometry.mask_coverage(self.annotated_masks() & ~self.masks, grid)
-        both = [torch.cat(pair) for pair in zip(self.boxes, self.ignore, strict=True)]
-        return 1 - (box_geometry.coverage(both, self.image_size, grid) - self.coverage(grid))
-
-    def object_masks(self) -> Tensor:
-        """``(N, H, W)`` bool: pixels that the probe's own boxes touch, or its mask."""
-        return box_geometry.pixel_masks(self.boxes, self.image_size) if self.masks is None else self.masks.clone()
-
-    def annotated_masks(self) -> Tensor:
-        """``(N, H, W)`` bool: pixels of any annotated object, ignored ones included."""
-        found = self.object_masks() | box_geometry.pixel_masks(self.ignore, self.image_size)
-        return found if self.ignore_masks is None else found | self.ignore_masks
-
-    def preview(
-        self,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        per_class: int | Literal["all"] | None = None,
-        columns: int | None = None,
-        sort: Literal["area", "index"] = "area",
-    ) -> Image:
-        """Draw the probes as the model receives them, with what is annotated: whether boxes are right shows at once.
-
-        Args:
-            path: where the picture is written, a name that ends in ``.png``; nothing is written without.
-            per_class: at most so many of each class, evenly over their areas; ``"all"`` for all of them; by default
-                all of up to 64 probes, and 64 of more.
-            columns: pictures in a row; by default as many as fit on 1600 pixels.
-            sort: within a class by ``"area"``, smallest first, or ``"index"``.
-
-        Raises:
-            ValueError: when an argument is not as described.
-            OSError: when the file cannot be written; an earlier one is still there then.
-        """
-        from camdebug.render.probe_sheet import save_probe_sheet
-
-        return save_probe_sheet(self, path, per_class=per_class, columns=columns, sort=sort)
-
-    def summary(self, *, epochs: int | None = None) -> ProbeSummary:
-        """What the probes can show, class by class, and what is missing. ``print`` it.
-
-        Args:
-            epochs: of the training to come, in each of which there is a look: what can be found depends on their
-                number. Without, it counts as unknown.
-
-        Raises:
-            ValueError: when ``epochs`` is not a whole number of at least 1.
-        """
-        from camdebug.doctor.probe_summary import summarise_probes
-
-        return summarise_probes(self, epochs=epochs)
 
     def _report(self, *notes: str, depth: int = 3) -> None:
         """Give the one warning of a construction, at the line of the user, some frames up."""

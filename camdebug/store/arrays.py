@@ -17,15 +17,19 @@ from torch import Tensor
 
 from camdebug.store.strict import RecordError
 
-DTYPES = ("float16", "float32", "float64", "int64", "bool")
+DTYPES = ("float16", "float32", "float64", "int64", "bool", "uint8", "int16")
 MOST_BYTES = 1 << 29
-"""Of the arrays of an epoch together, unpacked."""
+"""Of the arrays of a file together, unpacked."""
 
 _LONGEST_HEADER = 4096
 
 
-def pack(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
-    """The bytes of a compressed ``.npz``.
+def pack(arrays: Mapping[str, np.ndarray[Any, Any]], *, level: int = 6) -> bytes:
+    """The bytes of an ``.npz``.
+
+    Args:
+        arrays: by name.
+        level: of deflate, 1 to 9; 0 leaves them as they are.
 
     Raises:
         OSError: when they are larger than what is read back.
@@ -37,7 +41,11 @@ def pack(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     if sum(array.nbytes for array in arrays.values()) > MOST_BYTES:
         raise OSError(errno.EFBIG, f"the maps of an epoch would take more than {MOST_BYTES} bytes")
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
+    kind = zipfile.ZIP_DEFLATED if level else zipfile.ZIP_STORED
+    with zipfile.ZipFile(buffer, "w", kind, compresslevel=level or None) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                npy.write_array(file, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
     return buffer.getvalue()
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,8 +28,12 @@ MOST_BYTES = 1 << 26
 """Of a file: nothing larger is written or read. The least that holds looks at tens of thousands of probes."""
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def write_folder(path: Path, files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> None:
     """Make a folder with these files: it appears whole, and is on the disk when this returns.
+
+    Args:
+        path: of the folder.
+        files: names and bytes; when they are made one by one, no more than one is in memory.
 
     Raises:
         OSError: nothing of that name is there then, except when only the last wait for the disk failed.
@@ -37,7 +41,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     draft = _draft_of(path)
     try:
         os.mkdir(draft)
-        for name, data in files.items():
+        for name, data in files.items() if isinstance(files, Mapping) else files:
             _write_new(draft / name, data)
         _sync_folder(draft)
         os.rename(draft, path)

@@ -71,6 +71,8 @@ def from_plain(kind: Any, value: Any, arrays: Mapping[str, Tensor] | None = None
         return None if value is None else from_plain(_but_none(kind), value, arrays)
     if origin is tuple:
         return _tuple_from(get_args(kind), value, arrays)
+    if origin is dict:
+        return _dict_from(get_args(kind), value, arrays)
     if kind is Tensor:
         return _tensor_from(value, arrays or {})
     if is_dataclass(kind):
@@ -97,6 +99,12 @@ def _tuple_from(kinds: tuple[Any, ...], value: object, arrays: Mapping[str, Tens
     if kinds[-1] is Ellipsis:
         kinds = kinds[:1] * len(value)
     return tuple(from_plain(kind, item, arrays) for kind, item in zip(kinds, value, strict=True))
+
+
+def _dict_from(kinds: tuple[Any, ...], value: object, arrays: Mapping[str, Tensor] | None) -> dict[str, Any]:
+    if not isinstance(value, dict) or kinds[0] is not str:
+        raise TypeError(f"expected names and values, got {type(value).__name__}")
+    return {name: from_plain(kinds[1], item, arrays) for name, item in value.items()}
 
 
 def _tensor_from(value: object, arrays: Mapping[str, Tensor]) -> Tensor:

@@ -189,6 +189,17 @@ def test_every_argument_of_the_dataset_can_be_written_down(folder):
     assert [(int(i) + int(label)) % 4 for i, label in zip(found.source_ids, found.labels, strict=True)] == [3] * 80
 
 
+def test_a_saved_set_can_be_named_and_what_follows_on_other_probes(folder):
+    cli_parts.drawn(seed=3).save(folder / "saved")
+    named = {"class_path": "camdebug.ProbeSet.load", "init_args": {"folder": "saved"}}
+    arguments = {"probes": named, "other_probes": "restart"}
+    described = {"class_path": "camdebug.CAMMonitor", "init_args": arguments}
+    (folder / "saved.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [described]}}))
+    found = watching(command("pytorch_lightning", "--config", "saved.yaml", run=False))
+    assert found.probes.fingerprint == cli_parts.drawn(seed=3).fingerprint
+    assert found._other_probes == "restart"
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

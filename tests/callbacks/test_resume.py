@@ -134,16 +134,6 @@ def test_a_state_that_cannot_be_used_is_reported_once_and_left_aside(tmp_path, k
     assert looks_taken(fresh.state_dict()) == 2
 
 
-@pytest.mark.versions
-def test_the_state_of_other_probes_is_reported_once_and_left_aside(tmp_path):
-    checkpoint = first_part(tmp_path, monitor())
-    other = monitor(probes=probes(seed=10))
-    _, said = second_part(checkpoint, other)
-    assert len(said) == 1
-    assert "probe" in said[0]
-    assert looks_taken(other.state_dict()) == 2
-
-
 def test_film_strips_that_cannot_be_used_cost_only_themselves(tmp_path):
     checkpoint = first_part(tmp_path, monitor(log_probes=4))
     resumed = monitor(log_probes=5)

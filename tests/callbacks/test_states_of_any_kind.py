@@ -93,7 +93,8 @@ CORRUPT = {
     "maps of other probes": lambda s: put(s, "observer", "steadiness", "initial", "maps", torch.zeros(3, 8, 8).half()),
     "an id of a run that is none": lambda s: put(s, "run_id", "../x"),
     "an id of a run that is a list": lambda s: put(s, "run_id", ["a"]),
-    "another probe set": lambda s: put(s, "observer", "fingerprint", "0" * 64),
+    "a fingerprint that is none": lambda s: put(s, "observer", "fingerprint", "0" * 63),
+    "no fingerprint": lambda s: put(s, "observer", "fingerprint", None),
 }
 
 

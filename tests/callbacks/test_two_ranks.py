@@ -62,3 +62,10 @@ def test_rank_zero_says_why(folder):
     assert said.count("camdebug lost its look at epoch 0: PeerError: rank 1: ZeroDivisionError: division by zero") == 1
     assert said.count("camdebug lost its look at epoch 0: ZeroDivisionError: division by zero") == 1
     assert "camdebug asks" not in other
+
+
+def test_other_probes_in_one_process_end_the_fit_in_both_before_its_first_step(folder):
+    found = facts(folder, "other probes")
+    assert found[0] == found[1]
+    assert found[0]["raised"].startswith("probes: the checkpoint was made with another probe set (")
+    assert found[0]["steps"] == 0

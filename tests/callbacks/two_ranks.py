@@ -48,6 +48,19 @@ def train(callback):
     return {"rank": fitted.global_rank, "epochs": fitted.current_epoch, "steps": fitted.global_step}, model
 
 
+def refused(folder, rank):
+    """What a fit raises that is resumed with the probes of the checkpoint in one process, with others in the other."""
+    monitors = [monitor(probes=probes(per_class=2, seed=9 + k), contrast=False, log_probes=1) for k in (0, rank)]
+    for watcher, epochs, checkpoint in zip(monitors, (1, 3), (None, folder / "first.ckpt"), strict=True):
+        fitted = trainer(callbacks=watcher, max_epochs=epochs, devices=2, strategy="ddp")
+        try:
+            fitted.fit(Module(), train_loader(), val_loader(), ckpt_path=checkpoint)
+        except ValueError as error:
+            return {"raised": str(error), "steps": fitted.global_step}
+        fitted.save_checkpoint(folder / "first.ckpt")
+    return {}
+
+
 def main(folder):
     rank = int(os.environ["LOCAL_RANK"])
     torch.set_num_threads(1)
@@ -55,6 +68,7 @@ def main(folder):
         facts, model = train(callback)
         torch.save(model.state_dict(), folder / f"{name} {rank}.pt")
         (folder / f"{name} {rank}.json").write_text(json.dumps(facts))
+    (folder / f"other probes {rank}.json").write_text(json.dumps(refused(folder, rank)))
     os._exit(0)  # gloo may abort an interpreter that exits in its own way
 
 

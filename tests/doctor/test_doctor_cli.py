@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from camdebug.cli import _in_options, main
+from camdebug.cli import main
+from camdebug.cli.doctor import in_options as _in_options
 from camdebug.doctor.loading import LoadingError, load
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,6 +10,8 @@ from camdebug import ProbeSet
 from camdebug.doctor.probe_summary import ClassSummary, Reason, Spread
 from camdebug.observe import Observer
 from camdebug.records import ClassDraw, Origin, Provenance
+from camdebug.verdict.judge import Judge
+from camdebug.verdict.power import smallest_gap
 
 LOOK = 'Look once at probes.preview("probes.png"), and keep the set with probes.save(folder).'
 
@@ -45,17 +47,21 @@ def drawn(found, *, before=0.1, classes=(), digests=None):
 @pytest.fixture(autouse=True)
 def _simulations_only_where_they_are_asked_for(request, monkeypatch):
     if request.cls is not TestOutlook:
+        monkeypatch.setattr(Observer, "smallest_gaps", lambda self, looks: {"cat": 0.123})
         monkeypatch.setattr(Observer, "smallest_effect", lambda self, looks: f"So much in {looks} looks.")
 
 
 class TestOutlook:
     def test_what_can_be_found_is_what_an_observer_says_for_the_planned_looks(self):
         found = probes([24, 30])
-        few, many = (found.summary(epochs=epochs) for epochs in (3, None))
-        assert few.outlook == Observer(found).smallest_effect(3)
-        assert many.outlook == Observer(found).smallest_effect(None)
+        few = found.summary(epochs=3)
+        observer = Observer(found)
+        gaps = [c.smallest_gap for c in few.classes]
+        pairs, tests = [24, 24], 2  # as many as there are donors of the other class
+        share = Judge(found.class_names).confirm_threshold(tests=tests, looks_left=3)
+        assert gaps == [smallest_gap(count, share) for count in pairs]
+        assert few.outlook == observer.smallest_effect(3)
         assert few.outlook.startswith("With 24 pairs of backgrounds a class, a fall in probability of 0.")
-        assert few.outlook != many.outlook
 
 
 class TestFacts:
@@ -73,12 +79,13 @@ class TestFacts:
                 area_before=None,
                 draw=None,
                 judged=False,
+                smallest_gap=None,
                 missing=17,
                 missing_donors=20,
                 missing_recommended=37,
                 places=False,
             ),
-            ClassSummary("b", 0, 0, 0, 0, 0, None, None, None, False, 20, 17, 40, False),
+            ClassSummary("b", 0, 0, 0, 0, 0, None, None, None, False, None, 20, 17, 40, False),
         )
         assert (found.probes, found.pictures, found.image_size, found.annotation) == (5, 5, (10, 10), "boxes")
         assert (found.source, found.transform, found.epochs) == (None, None, None)
@@ -192,16 +199,16 @@ class TestWords:
         assert lines[:6] == [
             "camdebug probes: 2 of 2 classes can be judged; 62 probes of 62 pictures, 10x10 pixels, boxes.",
             "",
-            "class  probes  pictures  usable  < 2 %  > 70 %  area, %: least / median / most",
-            "cat        40        40      40      0       0                    10 / 25 / 30",
-            "\u732b         22        22      22      0       0                    10 / 25 / 30",
-            "",
+            "class  probes  pictures  usable  < 2 %  > 70 %  finds  area, %: least / median / most",
+            "cat        40        40      40      0       0   0.12                    10 / 25 / 30",
+            "\u732b         22        22      22      0       0      -                    10 / 25 / 30",
+            "(finds: the smallest fall in probability that is likely to be confirmed)",
         ]
-        assert lines[6:8] == [
+        assert lines[7:9] == [
             "missing   nothing for suspect and confirmed",
             "places    heat at a fixed place can be tested in 2 of 2 classes, where maps have cells enough",
         ]
-        assert lines[8] == "power     Planned: 10 looks. So much in 10 looks."
+        assert lines[9] == "power     Planned: 10 looks. So much in 10 looks."
         assert "power     Looks are not planned yet. So much in None looks." in str(probes([20, 20]).summary())
         assert lines[-1] == f"          2. {LOOK}"
         assert max(map(len, lines)) <= 110

@@ -398,7 +398,7 @@ class TestThroughout:
         assert scores.area_fraction.tolist() == [pytest.approx(48 / 240)] * 80
         torch.testing.assert_close(scores.outside_mass, watched.last_record.scores.outside_mass, equal_nan=True)
 
-    def test_the_doctor_judges_them_by_their_pixels_and_draws_the_box_around(self):
+    def test_the_doctor_judges_them_by_their_pixels_and_draws_their_edge(self):
         probes = half_masks()
         report = examine(net(), probes, target_layer="2")
         assert report.problems == ()
@@ -411,8 +411,10 @@ class TestThroughout:
         image = np.asarray(draw_examination(pictures_of(probes), torch.zeros(12, 4, 4)))
         tile = image[2 * line_height(TEXT) :, MARGIN:][:208, :208]  # 13 times 16 pixels
         first, last = 4 * 13, 12 * 13 - 1
-        for y, x in ((first, first), (first, last), (last, first), (last, last), (first, 100), (100, last)):
+        for y, x in ((first, 70), (70, first), (last, 70), (last, 130), (130, last)):  # of the L
             assert tuple(tile[y, x]) == LIGHT
+        for y, x in ((first, 130), (70, last)):  # of the box around it
+            assert tuple(tile[y, x]) != LIGHT
 
     def test_the_board_shows_each_with_the_box_around(self):
         probes, model, shown = half_masks(), net(), []

@@ -1,0 +1,194 @@
+"""What ``camdebug probes`` does once its options are read."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from camdebug.cli.words import WrongInputError, in_options, say, wrong_input
+from camdebug.doctor.loading import LoadingError, called, named
+from camdebug.doctor.probe_summary import ProbeSummary
+from camdebug.numerals import count_of
+from camdebug.probe.checks import LEAST_PROBES, name_a_few
+from camdebug.probe.leaks import Leaks
+from camdebug.probe.probe_set import ProbeSet
+from camdebug.probe.saved import checked_folder
+from camdebug.probe.saving import check_place
+from camdebug.sources import Source
+from camdebug.store import disk
+from camdebug.wording import shown_name, visible
+
+PREVIEW, SUMMARY = "preview.png", "summary.txt"
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_MOST_PAIRS = 10
+
+
+def build(options: argparse.Namespace) -> int:
+    """Build a set, save it, and write beside it what it looks like and what it can show."""
+    with wrong_input():
+        folder = checked_folder(options.output)
+        check_place(folder, overwrite=options.overwrite)
+        training = None if options.train is None else _training(options.train)
+        probes = _built(options)
+        leaks = None if training is None else probes.leaks_into(training)
+        probes.save(folder, overwrite=options.overwrite)
+        probes.preview(folder / PREVIEW)
+        summary = probes.summary()
+        text = in_options("\n\n".join([str(summary), *_extra(probes, leaks)]))
+        disk.write_file(folder / SUMMARY, text.encode("utf-8", "backslashreplace") + b"\n")
+    say(text)
+    say(f"\nSaved in {visible(str(options.output))}, with {PREVIEW} and {SUMMARY}.")
+    return _attention(summary, leaks)
+
+
+def preview(options: argparse.Namespace) -> int:
+    """Draw a saved set."""
+    with wrong_input("--output"):
+        ProbeSet.load(options.folder).preview(options.output, per_class=options.per_class)
+    say(visible(str(options.output)))
+    return 0
+
+
+def summary(options: argparse.Namespace) -> int:
+    """Tell what a saved set can show."""
+    with wrong_input():
+        probes = ProbeSet.load(options.folder)
+        leaks = None if options.train is None else probes.leaks_into(_training(options.train))
+        found = probes.summary(epochs=options.epochs)
+        extra = _extra(probes, leaks)
+    if options.json:
+        say(json.dumps({**found.to_dict(), "leaks": _as_json(leaks)}, indent=1, allow_nan=False))
+        return int(bool(attention_in(found, leaks)))
+    say(in_options("\n\n".join([str(found), *extra])))
+    return _attention(found, leaks)
+
+
+def _built(options: argparse.Namespace) -> ProbeSet:
+    return ProbeSet.from_source(
+        _source(options),
+        **_transform(options),
+        class_names=_classes(options),
+        label_map=_map(options.map) or None,
+        others="ignore" if options.ignore_others else "error",
+        per_class=options.per_class,
+        seed=options.seed,
+        min_area=options.min_area,
+        max_area=options.max_area,
+        exif=options.exif,
+    )
+
+
+def _source(options: argparse.Namespace) -> Source:
+    from camdebug.sources import VocFolder
+    from camdebug.sources.find import find_source
+
+    given = {"images": options.images and options.images.absolute(), "split": options.split, **dict(options.option)}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    late = {"format": chosen.pop("format")} if "format" in chosen else {}  # a table's, not that of --format
+    found: Any = find_source(options.source, format=options.format, **chosen)
+    if isinstance(found, VocFolder) and options.images is not None:  # it starts from its own folder
+        late["images"] = os.path.relpath(options.images, found.root)
+    return replace(found, **late)  # type: ignore[no-any-return]
+
+
+def _transform(options: argparse.Namespace) -> dict[str, Any]:
+    """The user's own, or steps that are named on the command line."""
+    from camdebug.geometry.steps import CenterCrop, Letterbox, Normalize, Resize, Step
+
+    moves = {"--resize": options.resize, "--crop": options.crop, "--letterbox": options.letterbox}
+    used = [name for name, value in moves.items() if value is not None]
+    if options.transform is not None and used:
+        raise WrongInputError(f"--transform: expected it alone or {', '.join(moves)}, got both")
+    if options.letterbox is not None and len(used) > 1:
+        raise WrongInputError("--letterbox: expected it alone, or --resize and --crop, got both")
+    if (options.mean is None) != (options.std is None):
+        raise WrongInputError("--mean, --std: expected both or neither")
+    if options.transform is not None:
+        return {"transform": _made(options.transform), "mean": options.mean, "std": options.std}
+    steps = zip((Resize, CenterCrop, Letterbox), moves.values(), strict=True)
+    geometry: list[Step] = [step(size) for step, size in steps if size is not None]
+    return {"geometry": geometry + ([Normalize(options.mean, options.std)] if options.mean is not None else [])}
+
+
+def _classes(options: argparse.Namespace) -> Sequence[str] | None:
+    if options.classes_file is None:
+        found: list[str] | None = options.classes
+        return found
+    try:
+        lines = options.classes_file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        raise WrongInputError(f"--classes-file: cannot read {options.classes_file} ({why})") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _map(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for annotated, name in pairs:
+        if found.setdefault(annotated, name) != name:
+            raise WrongInputError(f"--map: expected one class for {annotated!r}, got {found[annotated]!r} and {name!r}")
+    return found
+
+
+def _training(text: str) -> Any:  # noqa: ANN401 - a path, or a dataset
+    if Path(text).exists():
+        return Path(text)
+    if _DOTTED.fullmatch(text):
+        return _made(text)
+    raise WrongInputError(f"--train: expected annotations or package.module:name, and there is nothing at {text}")
+
+
+def _made(target: str) -> Any:  # noqa: ANN401 - whatever the user has made
+    """What ``package.module:name`` is, or returns where it is a function or a class."""
+    try:
+        found = named(target)
+        return called(target, found) if inspect.isroutine(found) or inspect.isclass(found) else found
+    except LoadingError as error:
+        raise WrongInputError(str(error)) from error
+
+
+def _extra(probes: ProbeSet, leaks: Leaks | None) -> list[str]:
+    """What the summary only counts: which probes are nearly the same, and which are trained on."""
+    pairs = sorted(probes.near_duplicates(), key=lambda found: -found[2])
+    ids = [shown_name(source_id) for source_id in probes.source_ids]
+    lines = [f"  {ids[i]} and {ids[j]} ({similarity:.3f})" for i, j, similarity in pairs[:_MOST_PAIRS]]
+    more = [f"  and {len(pairs) - _MOST_PAIRS} more"] if len(pairs) > _MOST_PAIRS else []
+    found = ["\n".join(["Nearly the same picture, with the correlation of small grey copies:", *lines, *more])]
+    return (found if pairs else []) + ([] if leaks is None else [visible(str(leaks))])
+
+
+def _attention(summary: ProbeSummary, leaks: Leaks | None) -> int:
+    reasons = attention_in(summary, leaks)
+    if reasons:
+        say(f"Needs attention: {'; '.join(reasons)}.")
+    return int(bool(reasons))
+
+
+def attention_in(summary: ProbeSummary, leaks: Leaks | None) -> list[str]:
+    """What should be seen to before a training, in words."""
+    annotated = summary.annotation != "none"
+    few = [c.name for c in summary.classes if (c.usable if annotated else c.probes) < LEAST_PROBES]
+    found = []
+    if few:
+        found.append(f"fewer than {LEAST_PROBES} usable probes of {name_a_few([shown_name(name) for name in few])}")
+    if summary.suspicions:
+        found.append("boxes seem to be wrong")
+    if summary.near_duplicates:
+        found.append(f"{count_of(summary.near_duplicates, 'pair')} of probes show nearly the same picture")
+    if leaks:
+        found.append("probes are trained on")
+    return found
+
+
+def _as_json(leaks: Leaks | None) -> dict[str, Any] | None:
+    if leaks is None:
+        return None
+    return {"exact": leaks.exact, "near": leaks.near, "compared": leaks.compared, "unread": leaks.unread}
