@@ -19,8 +19,12 @@ _NOT_A_FEW = 1e-3
 """The same without the pictures where it fits best."""
 _BETTER_THAN_GIVEN = 1e-3
 """P-value that the boxes as given fit as well."""
-_GIVEN_AT_MOST = 0.67
-"""Share of the other reading's fit that the boxes as given, or boxes of the other size in their place, may have."""
+_GIVEN_AT_MOST, _OVERLAPPING_AT_MOST = 0.5, 0.67
+"""Share of the other reading's fit that the boxes as given, or boxes of the other size in their place, may have: more
+where they overlap the other reading by construction."""
+_MIRRORS = ("swapped", "mirrored", "upside down")
+_LEAST_FACTOR = 1.3
+"""Less cannot be told from boxes that are too wide or too narrow."""
 _IN_MOST = 2 / 3
 _FACTORS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 _FINER = (0.84, 1.0, 1.19)
@@ -96,7 +100,7 @@ def suspicions(probes: Annotated) -> tuple[Suspicion, ...]:
 
 def _promising(sample: Sample, probes: Annotated) -> list[_Reading]:
     """The few readings worth a closer look: right boxes are left alone after a glance at a few other pictures."""
-    readings = [*_readings(sample, probes), _scaled(sample)]
+    readings = [*_readings(sample, probes), *_scaled(sample)]
     given, *others = glance(sample, [sample.boxes, *(reading.boxes for reading in readings)])
     ranked = sorted(zip(others, readings, strict=True), key=lambda pair: -pair[0])[:_CLOSER_LOOKS]
     return [reading for score, reading in ranked if score > max(given, 0.0)]
@@ -108,14 +112,15 @@ def _compare(reading: _Reading, given: FitMatrix, sample: Sample) -> Suspicion |
     if p_value >= SURE or other.p_value_of_most >= _NOT_A_FEW or better < _IN_MOST * len(other.own):
         return None
     resized = fit_matrix(sample, _resized(sample.boxes, reading.boxes), like=given)
-    if not all(_clearly_worse(before, other) for before in (given, resized)):
+    most = _GIVEN_AT_MOST if reading.kind in _MIRRORS else _OVERLAPPING_AT_MOST
+    if not all(_clearly_worse(before, other, most) for before in (given, resized)):
         return None
     gain = float((other.own - given.own).mean() / other.spread)
     return Suspicion(reading.kind, reading.told, len(other.own), better, gain, p_value)
 
 
-def _clearly_worse(before: FitMatrix, other: FitMatrix) -> bool:
-    worse = float(before.own.mean()) <= _GIVEN_AT_MOST * float(other.own.mean())
+def _clearly_worse(before: FitMatrix, other: FitMatrix, most: float) -> bool:
+    worse = float(before.own.mean()) <= most * float(other.own.mean())
     return worse and (other - before).p_value < _BETTER_THAN_GIVEN
 
 
@@ -154,16 +159,18 @@ def _carried(sample: Sample, provenance: Provenance) -> Iterator[_Reading]:
     yield _Reading("scaled", "the transform's scale had been applied to them twice", sample.boxes / ratio)
 
 
-def _scaled(sample: Sample) -> _Reading:
-    """The boxes by the two factors with which they fit best, found in two steps."""
+def _scaled(sample: Sample) -> Iterator[_Reading]:
+    """The boxes by the two factors with which they fit best, found in two steps; nothing where both are about 1."""
     few = sample.fewer()
     reach = np.array(sample.size[::-1]) / np.maximum(sample.boxes[:, 2:].max(0), 1)
     coarse = [(x, y) for x in (*_FACTORS, reach[0]) for y in (*_FACTORS, reach[1])]
     x, y = _best(few, [(x, y) for x, y in coarse if min(x / y, y / x) >= _MOST_SKEWED])
     x, y = _best(few, [(x * a, y * b) for a in _FINER for b in _FINER])
+    if max(x, 1 / x, y, 1 / y) < _LEAST_FACTOR:
+        return
     height, width = sample.size
     told = f"they were for pictures of about {height / y:.0f}x{width / x:.0f} pixels, not {height}x{width}"
-    return _Reading("scaled", told, sample.boxes * np.array([x, y, x, y]))
+    yield _Reading("scaled", told, sample.boxes * np.array([x, y, x, y]))
 
 
 def _best(sample: Sample, factors: list[tuple[float, float]]) -> tuple[float, float]:

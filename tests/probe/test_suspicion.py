@@ -168,6 +168,15 @@ class TestSilent:
         x1, y1, x2, y2 = boxes.T
         assert found(both, torch.stack([WIDTH - x2, y1, WIDTH - x1, y2], 1)) == ()
 
+    def test_objects_with_a_brighter_mirrored_twin(self):
+        images, boxes = scenes(strength=2.0)
+        brighter, _ = scenes(strength=3.0)
+        x1, y1, x2, y2 = boxes.T
+        both = images + brighter.flip(3)
+        assert found(both, boxes) == ()
+        # Boxes on neither of the two, but on one of them when turned upside down.
+        assert found(both, torch.stack([x1, HEIGHT - y2, x2, HEIGHT - y1], 1))[0].kind == "upside down"
+
     @pytest.mark.parametrize("value", [0.0, 1e38])
     def test_pictures_that_show_nothing_or_cannot_be_computed_with(self, value):
         _, boxes = scenes()
