@@ -134,7 +134,7 @@ def draw_smear(rng: np.random.Generator) -> tuple[Image.Image, list[tuple[str, t
                 continue
             taken.append((x, y, radius))
             draw_cell(pen, name, x, y, radius, rng)
-            cells.append((name, (x - radius, y - radius, x + radius, y + radius)))
+            cells.append((name, (x - radius, y - radius, x + radius + 1, y + radius + 1)))
     noisy = np.asarray(picture, dtype=np.float64) + rng.normal(0, 5, (height, width, 1))
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)), cells
 

@@ -206,6 +206,8 @@ _AROUND_THE_SNIPPET = """
 import json, warnings
 import torch
 import pytorch_lightning as pl
+from pathlib import Path
+from blood_cells import draw_smears
 from camdebug.demo.data import AnnotatedDigits, draw_scenes, draw_tags
 from camdebug.demo.model import DigitClassifier
 
@@ -216,9 +218,11 @@ val_with_boxes = AnnotatedDigits(held_out, draw_tags(held_out.label, strength=0.
 pairs = torch.utils.data.TensorDataset(val_with_boxes.images[:64], val_with_boxes.labels[:64])
 datamodule = pl.LightningDataModule.from_datasets(pairs, pairs, batch_size=32)
 model = DigitClassifier()
+draw_smears(Path("smears"), train=4, val=24)
 {snippet}
 assert (record.epochs, record.status, len(rows)) == (tuple(range(20)), "completed", 20 * len(probes))
 assert len(report.classes) == 5
+assert smears.counts == (24, 24, 24)
 found = {{"epochs": trainer.current_epoch, **{{k: float(v) for k, v in trainer.callback_metrics.items()}}}}
 open("found.json", "w", encoding="utf-8").write(json.dumps(found))
 """
@@ -236,7 +240,7 @@ def test_the_snippets_run_as_they_stand(tmp_path):
         capture_output=True,
         text=True,
         timeout=300,
-        env={**environment, "PYTHONPATH": str(ROOT), "WANDB_SILENT": "true"},
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")]), "WANDB_SILENT": "true"},
     )
     assert result.returncode == 0, result.stderr[-2000:]
     metrics = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
@@ -246,6 +250,8 @@ def test_the_snippets_run_as_they_stand(tmp_path):
     assert list(tmp_path.glob("logs/**/events.out.tfevents.*"))
     assert list(tmp_path.glob("wandb/**/run-*.wandb"))
     assert json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))["classes"]
+    with Image.open(tmp_path / "probes.png") as sheet:
+        assert sheet.size[0] > 900
 
 
 def test_the_example_runs(tmp_path, monkeypatch):
@@ -261,6 +267,38 @@ def test_the_example_runs(tmp_path, monkeypatch):
     wandb.finish()
     assert monitor.last_record is not None
     assert monitor.last_record.epoch == 0
+
+
+def test_an_example_goes_from_annotated_smears_to_a_watched_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import blood_cells
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        monitor = blood_cells.main(None, tmp_path, epochs=1)
+    assert monitor.probes.counts == (24, 24, 24)
+    assert monitor.last_record.epoch == 0
+    said = capsys.readouterr().out
+    assert "3 of 3 classes can be judged; 72 probes of 72 pictures" in said
+    assert "None of 72 probes was found among" in said
+    with Image.open(tmp_path / "probes.png") as sheet:
+        assert sheet.size[0] > 900
+
+
+def test_the_command_builds_the_probes_of_the_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.chdir(tmp_path)
+    import blood_cells
+
+    from camdebug import ProbeSet
+    from camdebug.cli import main
+
+    blood_cells.draw_smears(Path("smears"), train=1, val=20)
+    (line,) = [line for block in _blocks("bash") for line in block.splitlines() if "probes build" in line]
+    assert main(shlex.split(line)[1:]) == 1  # few platelets are large enough, which it says
+    assert "Needs attention: fewer than 20 usable probes of Platelets." in capsys.readouterr().out
+    assert ProbeSet.load("probes").counts[:2] == (20, 20)
+    assert {"preview.png", "summary.txt"} <= {path.name for path in Path("probes").iterdir()}
 
 
 def test_the_commands_are_the_main_job_and_the_tests():
