@@ -134,8 +134,8 @@ def _judge_classes(classes: tuple[ClassBoxes, ...], testable: tuple[str, ...], f
     lone = [f"`{c.name}`" for c in classes if c.usable >= LEAST_PROBES and c.name not in names]
     if lone:
         findings.problem(
-            f"backgrounds of {name_a_few(lone)} cannot be tested: the other classes together have fewer than "
-            f"{LEAST_PROBES} usable probes to lend theirs. Add probes of other classes."
+            f"backgrounds of {name_a_few(lone)} cannot be tested: fewer than {LEAST_PROBES} usable pictures "
+            "of other classes, that do not show it as well, can lend theirs. Add pictures of other classes alone."
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from camdebug.doctor.boxes import class_boxes
 from camdebug.doctor.facts import ClassBoxes
+from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.observe import Observer
 from camdebug.probe.checks import LEAST_PROBES
 from camdebug.probe.probe_set import ProbeSet
@@ -61,7 +62,8 @@ class ClassSummary:
         judged: the class can be *suspect* and *confirmed*.
         smallest_gap: fall in probability that is likely to be confirmed; ``None`` where none is.
         missing: usable probes that it lacks for that.
-        missing_donors: usable probes of other classes that it lacks for that, to lend their backgrounds.
+        missing_donors: usable pictures of other classes that it lacks for that; one that shows this class as well
+            lends it no background.
         missing_recommended: usable probes up to the 40 that are recommended.
         places: heat at a fixed place can be tested, where the maps are fine enough.
     """
@@ -179,11 +181,9 @@ def _classes(probes: ProbeSet, observer: Observer, epochs: int | None) -> tuple[
     digests, area = _digests(probes), probes.coverage((1, 1))[:, 0, 0]
     boxes, testable = class_boxes(probes, None), set(observer.testable_classes)
     gaps = observer.smallest_gaps(epochs)
-    together = sum(found.usable for found in boxes)
     found = []
     for k, own in enumerate(boxes):
         rows = torch.nonzero(probes.labels == k).flatten().tolist()
-        donors = LEAST_PROBES - (together - own.usable)
         found.append(
             ClassSummary(
                 name=own.name,
@@ -198,12 +198,19 @@ def _classes(probes: ProbeSet, observer: Observer, epochs: int | None) -> tuple[
                 judged=probes.class_names[k] in testable,
                 smallest_gap=gaps.get(probes.class_names[k]),
                 missing=_lacking(own, LEAST_PROBES),
-                missing_donors=max(0, donors),
+                missing_donors=max(0, LEAST_PROBES - _lenders(probes, area, k)),
                 missing_recommended=_lacking(own, RECOMMENDED),
                 places=own.probes >= LEAST_PROBES,
             )
         )
     return tuple(found)
+
+
+def _lenders(probes: ProbeSet, area: Tensor, class_idx: int) -> int:
+    """Pictures that can stand behind objects of a class as backgrounds of others."""
+    usable = (area >= MIN_AREA) & (area <= MAX_AREA) if probes.annotated else torch.ones_like(area, dtype=torch.bool)
+    own = probes.labels == class_idx
+    return len(set(probes.pictures[~own & usable].tolist()) - set(probes.pictures[own].tolist()))
 
 
 def _lacking(found: ClassBoxes, wanted: int) -> int:

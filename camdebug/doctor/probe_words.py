@@ -154,7 +154,10 @@ def _missing(found: ProbeSummary) -> str:
     if few:
         parts.append(f"usable probes, of which suspect and confirmed take {LEAST_PROBES} a class: {name_a_few(few)}")
     if lone:
-        parts.append(f"usable probes of other classes, to lend {LEAST_PROBES} backgrounds: {name_a_few(lone)}")
+        parts.append(
+            f"usable pictures of other classes that do not show it, to lend {LEAST_PROBES} backgrounds: "
+            f"{name_a_few(lone)}"
+        )
     return "; ".join(parts) or "nothing for suspect and confirmed"
 
 
@@ -172,7 +175,10 @@ def next_steps(classes: Sequence[ClassSummary], *, annotated: bool, doubts: int,
     if len(classes) == 1:
         yield "Add another class: backgrounds of other classes are needed."
     elif any(not c.missing and c.missing_donors for c in classes):
-        yield "Add probes of other classes, which lend their backgrounds."
+        yield (
+            "Add pictures of other classes alone, which lend their backgrounds; or cut objects out, with "
+            "camdebug.sources.ObjectCrops."
+        )
     fewer = [
         f"{c.missing_recommended} of `{_short(c.name)}`" for c in classes if not c.missing and c.missing_recommended
     ]

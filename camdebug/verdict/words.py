@@ -50,7 +50,7 @@ def not_tested(scores: ClassScores, needed: int, *, once: bool) -> str:
     also = "" if once else "; and contrast=True"
     return (
         f"Its background was not tested. That takes {needed} probes with boxes of 2 to 70 % of the picture, and as "
-        f"many in the other classes together{also}."
+        f"many pictures of other classes that do not show it as well{also}."
     )
 
 

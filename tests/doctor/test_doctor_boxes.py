@@ -90,7 +90,7 @@ def test_nineteen_probes_are_too_few_and_twenty_are_not():
 
 def test_a_class_without_donors_is_named():
     report = examine(Net(), probes(counts=(40, 5, 5)))
-    assert report.problems[1].startswith("backgrounds of `class 0` cannot be tested: the other classes together")
+    assert report.problems[1].startswith("backgrounds of `class 0` cannot be tested: fewer than 20 usable pictures")
 
 
 def test_one_class_alone_has_no_other_backgrounds():

@@ -98,6 +98,16 @@ class TestFacts:
         assert judged(20, 19) == [False, False]
         assert judged(20, 19, 1) == [True, False, False]
 
+    def test_a_picture_that_shows_the_class_too_is_no_donor(self):
+        images = torch.randn(30, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+        boxes = torch.tensor([[2.0, 2, 6, 6]]).repeat(54, 1)
+        shown = torch.cat([torch.arange(30), torch.arange(6, 30)])  # six pictures of the first class alone
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = ProbeSet(images[shown], [0] * 30 + [1] * 24, boxes).summary()
+        assert [(c.missing, c.missing_donors, c.judged) for c in found.classes] == [(0, 20, False), (0, 14, False)]
+        assert "that do not show it, to lend 20 backgrounds: `0` 20, `1` 14" in " ".join(str(found).split())
+
     def test_donors_are_counted_over_all_other_classes(self):
         classes = probes([30, 5, 6]).summary().classes
         assert [c.missing_donors for c in classes] == [9, 0, 0]
@@ -165,7 +175,8 @@ class TestNext:
 
     def test_other_classes_must_lend(self):
         assert probes([40]).summary().next[0] == "Add another class: backgrounds of other classes are needed."
-        assert "Add probes of other classes, which lend their backgrounds." in probes([40, 12]).summary().next
+        step = "Add pictures of other classes alone, which lend their backgrounds; or cut objects out"
+        assert any(said.startswith(step) for said in probes([40, 12]).summary().next)
 
     def test_alike_probes_are_named(self):
         found = probes([40, 40])
