@@ -64,9 +64,9 @@ def pair(
     the same picture the first stands for all; and a picture that several other classes could lend is lent once. So
     within a class of recipients no picture is twice among the donors, and pairs stay independent: had a picture of a
     cat and a dog been the same-class donor of one pair and the other-class donor of another, its background would enter
-    the two differences with opposite signs. If
-    backgrounds do not depend on the classes that a picture shows, those of the donors that are left are exchangeable
-    as before: who is left is settled by labels and identity, which then say nothing of them.
+    the two differences with opposite signs. If backgrounds do not depend on the classes that a picture shows, those of
+    the donors that are left are exchangeable as before: who is left is settled by labels and identity, which then say
+    nothing of them.
 
     Who is paired with whom depends on where the objects stand, on nothing else that pictures show: a composite swaps
     background only where none of its three pictures has an object, so pictures with objects at like places are
