@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,9 @@ class Table:
     broken: tuple[Row, ...]
 
 
-def read_table(file: Path, *, delimiter: str, encoding: str, columns: Sequence[str] | None) -> Table:
+def read_table(
+    file: Path, *, delimiter: str, encoding: str, columns: Sequence[str] | None, one_line: Collection[str] = ()
+) -> Table:
     """Read a file of delimited text, in which fields may be quoted.
 
     Args:
@@ -42,18 +44,20 @@ def read_table(file: Path, *, delimiter: str, encoding: str, columns: Sequence[s
         delimiter: between fields.
         encoding: of the text.
         columns: names where the file has no line of them.
+        one_line: columns that hold no line breaks: where they seem to, a quote is left open.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, is not text of this encoding, or has no line of names.
     """
     lines = _lines(file, encoding)
-    rows, broken = _rows(lines, file.name, delimiter, None if columns is None else len(columns))
+    given = None if columns is None else tuple(name.strip() for name in columns)
+    rows, broken = _rows(lines, file.name, delimiter, _Shape(given, one_line))
     if columns is None and (broken[:1] and (not rows or broken[0][0] < rows[0][0])):
         raise ValueError(f"file: expected a line with the names of the columns, {broken[0][1]} is not delimited text")
     if columns is None and not rows:
         raise ValueError(f"file: expected a line with the names of the columns, {file} has none")
-    header = tuple(name.strip() for name in (rows.pop(0)[2] if columns is None else columns))
+    header = rows.pop(0)[2] if given is None else given
     _check_header(header, "file" if columns is None else "columns")
     return Table(header, tuple(row[1:] for row in rows), tuple(row[1:] for row in broken))
 
@@ -96,9 +100,26 @@ def _check_first(line: str, name: str, encoding: str) -> None:
         )
 
 
-def _rows(
-    lines: Sequence[str], name: str, delimiter: str, width: int | None
-) -> tuple[list[_Numbered], list[_Numbered]]:
+class _Shape:
+    """What rows over several lines must look like; it is known with the names of the columns."""
+
+    def __init__(self, header: tuple[str, ...] | None, one_line: Collection[str]) -> None:
+        self._header, self._one_line = header, one_line
+
+    def fits(self, fields: tuple[str, ...]) -> bool:
+        """Whether a row over several lines is one."""
+        header = self._header or ()
+        named = zip(header, fields, strict=False)
+        torn = any(name in self._one_line and ("\n" in field or "\r" in field) for name, field in named)
+        return not torn and fits(fields, len(header))
+
+    def learn(self, fields: tuple[str, ...]) -> None:
+        """Take the names from the first row that is not empty."""
+        if self._header is None and any(fields):
+            self._header = fields
+
+
+def _rows(lines: Sequence[str], name: str, delimiter: str, shape: _Shape) -> tuple[list[_Numbered], list[_Numbered]]:
     """Rows and lines that are none, each with the number of its first line.
 
     A quote that nobody closes swallows what follows. Where that ends in no row, its first line alone is given up, and
@@ -108,8 +129,7 @@ def _rows(
     broken: list[_Numbered] = []
     start = 0
     while start < len(lines):
-        for first, last, fields in _well_formed(lines, start, delimiter, width):
-            width = len(fields) if width is None and any(fields) else width
+        for first, last, fields in _well_formed(lines, start, delimiter, shape):
             start = last
             if any(fields):
                 rows.append((first, _place(name, first + 1, last), fields))
@@ -120,7 +140,7 @@ def _rows(
 
 
 def _well_formed(
-    lines: Sequence[str], start: int, delimiter: str, width: int | None
+    lines: Sequence[str], start: int, delimiter: str, shape: _Shape
 ) -> Iterator[tuple[int, int, tuple[str, ...]]]:
     """Rows until a line is none: the numbers of their first line and of the one after their last, and their fields."""
     # Strict: otherwise a quote that nobody closes would take in the rest of the file without a word.
@@ -129,9 +149,9 @@ def _well_formed(
     try:
         for row in reader:
             fields, last = tuple(field.strip() for field in row), start + reader.line_num
-            if last - first > 1 and width is not None and not fits(fields, width):
+            shape.learn(fields)
+            if last - first > 1 and not shape.fits(fields):
                 return
-            width = len(fields) if width is None and any(fields) else width
             yield first, last, fields
             first = last
     except csv.Error:

@@ -87,7 +87,13 @@ class CsvTable:
                 that can be used.
         """
         file = Path(self.file)
-        table = read_table(file, delimiter=self._delimiter, encoding=self.encoding, columns=self.columns)
+        table = read_table(
+            file,
+            delimiter=self._delimiter,
+            encoding=self.encoding,
+            columns=self.columns,
+            one_line=(self.picture, *self._box_columns, *(self.size or ())),
+        )
         self._check_columns(table.header, file.name)
         images = file.parent if self.images is None else given_folder("images", self.images)
         found = _Reading(self, Path(os.path.abspath(images)), table.header)

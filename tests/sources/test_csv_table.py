@@ -265,6 +265,19 @@ class TestFaults:
         assert [len(entry.objects) for entry in found.entries] == [500, 500]
         assert found.exclusions == (Exclusion("c.png", "row that is not delimited text"),)
 
+    def test_a_quote_that_another_one_closes_by_chance_swallows_no_line(self, folder):
+        rows = ['c.png,cat,1,2,3,"4', "b.png,cat,1,2,3,4", 'c.png,cat,1,2,3,4"']
+        found = read(folder, HEADER, "a.png,cat,1,2,3,4", *rows, "b.png,dog,1,2,3,4")
+        assert {name: [label for label, _ in objects] for name, objects in boxes(found).items()} == {
+            "a.png": ["cat"],
+            "b.png": ["cat", "dog"],
+        }
+        assert reasons(found) == {"c.png": "box that is not four numbers"}
+        with pytest.raises(
+            ValueError, match=r"line 3 is not delimited text, and of which picture it is cannot be told"
+        ):
+            read(folder, HEADER, "a.png,cat,1,2,3,4", '"b.png,cat,1,2,3,4', 'b.png",cat,1,2,3,4')
+
     def test_a_line_of_names_that_is_broken_is_said_and_not_passed_over(self, folder):
         with pytest.raises(ValueError, match=r"^file: expected a line with the names .* line 1 is not delimited text$"):
             read(folder, 'filename,"class" x,xmin', HEADER, "a.png,cat,1,2,30,40")
