@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from camdebug.geometry.carrier import NotCarried
 from camdebug.geometry.described import kind_of
 
 _MEND = "transforms.v2.ToImage() and transforms.v2.ToDtype(torch.float32, scale=True) as its last steps make them"
@@ -18,6 +19,11 @@ def picture_of(found: Any, *, name: str, mend: str = _MEND) -> Tensor:  # noqa: 
     """Return the ``(C, H, W)`` floating picture, or raise with the mend."""
     if isinstance(found, (tuple, list)):
         raise TypeError(f"{name}: expected one picture (C, H, W), got {len(found)} values: crops and views are not one")
+    if isinstance(found, Mapping) and "pixel_values" in found:
+        raise TypeError(
+            f"{name}: expected a floating tensor (C, H, W) to come out, got {kind_of(found)}; give a function that "
+            'takes the picture out of it: lambda picture: processor(picture, return_tensors="pt")["pixel_values"][0]'
+        )
     if not isinstance(found, Tensor):
         raise TypeError(f"{name}: expected a floating tensor (C, H, W) to come out, got {kind_of(found)}; {mend}")
     picture = found.detach().as_subclass(Tensor).cpu()
@@ -33,6 +39,8 @@ def carrying(argument: str) -> Iterator[None]:
     """Say whose error it is, when a pipeline refuses its input."""
     try:
         yield
+    except NotCarried:
+        raise
     except (TypeError, ValueError, RuntimeError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{argument}: could not carry a picture with its boxes and masks: {error}") from error
