@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camdebug.geometry.carrier import NotCarried
 from camdebug.geometry.described import kind_of
 
 _MEND = "transforms.v2.ToImage() and transforms.v2.ToDtype(torch.float32, scale=True) as its last steps make them"
@@ -39,8 +38,6 @@ def carrying(argument: str) -> Iterator[None]:
     """Say whose error it is, when a pipeline refuses its input."""
     try:
         yield
-    except NotCarried:
-        raise
     except (TypeError, ValueError, RuntimeError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{argument}: could not carry a picture with its boxes and masks: {error}") from error

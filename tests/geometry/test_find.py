@@ -211,6 +211,7 @@ def test_steps_that_may_be_left_out_draw_places_unless_they_only_recolour():
     coloured = v1.Compose([v1.Resize(20), v1.RandomApply([v1.ColorJitter(0.5)]), v1.ToTensor()])
     for found in (carry(coloured), carry(image_transform=coloured, geometry=[Resize(20)])):
         assert found.boxes.tolist() == [[3.0, 2.0, 15.0, 20.0]]
+    assert carry(v1.Compose([v1.RandomApply([v1.Resize(20)], p=0), v1.ToTensor()])).boxes.tolist() == BOXES.tolist()
     for moving in (v1.RandomApply([v1.Resize(20)]), v1.RandomChoice([v1.Resize(20), v1.CenterCrop(20)])):
         name = f"{type(moving).__name__} of Resize"
         for arguments in ({}, {"geometry": [Resize(20)]}):

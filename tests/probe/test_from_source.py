@@ -403,6 +403,19 @@ class TestTransform:
         with pytest.raises(NotCarried, match=r"^geometry: did not carry"):
             build(book, Own(lost, fails_at=fails_at), limits=self.LIMITS, class_names=["cat"])
 
+    def test_boxes_that_do_not_follow_under_another_seed_are_one_too(self):
+        seeds = set()
+
+        class Once(Own):
+            def carry(self, picture, boxes, masks, *, seed):
+                seeds.add(seed)
+                if len(seeds) == 2:
+                    raise NotCarried("geometry: did not carry the boxes along")
+                return Own.carry(self, picture, boxes, masks, seed=seed)
+
+        with pytest.raises(NotCarried, match=r"^geometry: did not carry"):
+            build(Book([cat()]), Once(), limits=self.LIMITS, class_names=["cat"])
+
     @pytest.mark.parametrize("sizes", [[SIZE, (20, 20)], [(20, 20), SIZE]])
     def test_a_geometry_that_is_right_for_squares_alone_makes_no_set_whatever_comes_first(self, sizes):
         book = Book(*[[cat()] for _ in range(8)], size=sizes * 4, declared=None)
