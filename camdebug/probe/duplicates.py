@@ -32,7 +32,7 @@ _UNCHANGED = 0.005
 """Mismatch of equal pictures, which say nothing of how near changed ones come."""
 
 _CLEARLY = 2
-_MOST_LOOKS = 8192
+_MOST_LOOKS = 4096
 _FEWEST_LOOKS = 8
 """Second looks are many where all pictures are of one view: in each block a picture's closest ones get one."""
 
