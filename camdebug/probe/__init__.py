@@ -1,7 +1,7 @@
 """The fixed probe set: annotated pictures that are looked at again and again.
 
-``boxes`` geometry of boxes on grids · ``checks`` what may enter · ``held`` what a set holds · ``probe_set`` the ways to
-one · ``uses`` what can be done with it before a training.
+``boxes`` geometry of boxes on grids · ``sanity`` and ``checks`` what may enter · ``held`` what a set holds ·
+``probe_set`` the ways to one · ``uses`` what can be done with it before a training.
 
 From annotated files: ``from_source`` · ``naming`` their classes · ``selection`` the order in which pictures are tried ·
 ``plausibility`` of annotations as a whole · ``placing`` and ``drawing`` one picture after the other · ``cues`` that a
@@ -12,5 +12,5 @@ From a dataset: ``dataset`` · ``reading`` one sample · ``annotation`` its obje
 behind a loader.
 
 Checked and kept: ``suspicion`` that boxes fit better otherwise · ``duplicates`` and ``leaks`` find pictures again by
-their ``thumbnails`` · ``saving`` and ``loading`` keep a set on disk, as ``saved`` describes.
+their ``thumbnails`` and a ``local_look`` · ``saving`` and ``loading`` keep a set on disk, as ``saved`` describes.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +25,8 @@ from camdebug.probe.checks import (
     summarise,
     unfit,
 )
+from camdebug.probe.sanity import check_ids, check_statistic, check_tensors
+from camdebug.probe.thumbnails import pixel_digest
 from camdebug.records import Exclusion, Provenance
 
 
@@ -78,6 +79,10 @@ def check(offered: Offered) -> Content:
     Raises:
         TypeError, ValueError: when an argument is wrong as a whole, or no picture is left.
     """
+    for name in ("images", "labels", "boxes", "masks", "ignore", "ignore_masks"):
+        check_tensors(name, getattr(offered, name))
+    check_statistic("mean", offered.mean)
+    check_statistic("std", offered.std)
     pictures = check_images(offered.images)
     count, size = len(pictures), (pictures.shape[2], pictures.shape[3])
     if offered.boxes is not None and offered.masks is not None:
@@ -86,7 +91,7 @@ def check(offered: Offered) -> Content:
         raise ValueError("ignore_masks: expected masks= as well; with boxes pass ignore=")
     names = check_names("class_names", offered.class_names) if offered.class_names is not None else None
     labels = check_labels(offered.labels, count, len(names) if names else None)
-    ids = _check_ids(offered.source_ids, count)
+    ids = check_ids(offered.source_ids, count)
     masks = check_masks("masks", offered.masks, count, size)
     ignore_masks = check_masks("ignore_masks", offered.ignore_masks, count, size)
     objects, faults = _cleaned("boxes", offered.boxes, count, size)
@@ -133,18 +138,9 @@ def picture_numbers(images: Tensor) -> Tensor:
     >>> picture_numbers(torch.tensor([5.0, 7.0, 5.0]).reshape(3, 1, 1, 1)).tolist()
     [0, 1, 0]
     """
-    first: dict[bytes, int] = {}
-    pixels = (image.contiguous().view(torch.uint8).numpy().data for image in images.flatten(1))
-    digests = [hashlib.sha256(values).digest() for values in pixels]
-    return torch.tensor([first.setdefault(digest, i) for i, digest in enumerate(digests)], dtype=torch.int64)
-
-
-def _check_ids(source_ids: Sequence[str] | None, count: int) -> list[str]:
-    if source_ids is None:
-        return [str(i) for i in range(count)]
-    if len(source_ids) != count:
-        raise ValueError(f"source_ids: expected one for each of the {count} images, got {len(source_ids)}")
-    return [str(i) for i in source_ids]
+    first: dict[str, int] = {}
+    numbers = [first.setdefault(pixel_digest(image), i) for i, image in enumerate(images)]
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def _cleaned(name: str, boxes: object, count: int, size: tuple[int, int]) -> tuple[list[Tensor], list[list[str]]]:

@@ -1,4 +1,4 @@
-"""Pictures that show nearly the same: by correlation of small grey copies."""
+"""Pictures that show nearly the same: by correlation of small grey copies, and a second look at where they differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from camdebug.probe.thumbnails import pixel_digest, thumbnails_of
+from camdebug.probe.local_look import AS_IN_A_COPY, mismatches
+from camdebug.probe.thumbnails import SIDE, pixel_digest, thumbnails_of
 
 if TYPE_CHECKING:
     from camdebug.probe.probe_set import ProbeSet
@@ -27,6 +28,14 @@ _FLAT = 1.0
 """Standard deviation, of 255 grey levels, below which a thumbnail shows nothing but noise."""
 
 _BLOCK = 2048
+_UNCHANGED = 0.005
+"""Mismatch of equal pictures, which say nothing of how near changed ones come."""
+
+_CLEARLY = 2
+_MOST_LOOKS = 4096
+_FEWEST_LOOKS = 8
+"""Second looks are many where all pictures are of one view: in each block a picture's closest ones get one."""
+
 _SPREADS = 8.0
 _BINS = 4000
 _FARTHEST = 5.0
@@ -64,19 +73,21 @@ class Similarities:
     """Correlations of some pictures with others, which may come in parts; those that are high are kept.
 
     Where all pictures look alike, as digits do, different ones correlate highly too. So the threshold is eight spreads
-    above the median, both of Fisher's z of all correlations met, but within .95 and .998.
+    above the median, both of Fisher's z of all correlations met, but within .95 and .998. And where a large part of all
+    pictures is the same, as sky and sea are, different ones differ in a small place: see :mod:`.local_look`.
 
     Args:
         thumbnails: ``(N, 32, 32)`` of the first ones.
-        threshold: least similarity; ``None`` to find it so.
+        threshold: least similarity, which alone decides then; ``None`` to find it so.
+        side: of what the thumbnails were made from, in pixels, where that is less than theirs.
     """
 
-    def __init__(self, thumbnails: Tensor, *, threshold: float | None = None) -> None:
+    def __init__(self, thumbnails: Tensor, *, threshold: float | None = None, side: int = SIDE) -> None:
         self._prints, self._flat = fingerprints_of(thumbnails)
         self._mirrored = self._prints.reshape(thumbnails.shape).flip(2).flatten(1)
-        self._fixed = threshold
+        self._fixed, self._side = threshold, min(side, SIDE)
         self._histogram = torch.zeros(_BINS, dtype=torch.float64)
-        self._found: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def compare(self, thumbnails: Tensor, numbers: Sequence[int], *, later_only: bool = False) -> None:
         """Take in others.
@@ -95,9 +106,21 @@ class Similarities:
                 met &= rows < torch.tensor(numbers[start : start + _BLOCK])
             z = torch.atanh(upright[met].clamp(-1 + 1e-6, 1 - 1e-6))
             self._histogram += torch.histc(z.clamp(-_FARTHEST, _FARTHEST), _BINS, -_FARTHEST, _FARTHEST)
-            found = torch.maximum(upright, (self._mirrored @ prints.T).clamp(-1, 1))
-            high, columns = (met & (found >= (self._fixed or NEARLY_THE_SAME))).nonzero(as_tuple=True)
-            self._found.append((high, torch.tensor(numbers)[columns + start], found[high, columns]))
+            mirrored = (self._mirrored @ prints.T).clamp(-1, 1)
+            found = torch.maximum(upright, mirrored)
+            met &= found >= (self._fixed or NEARLY_THE_SAME)
+            high, columns = (met if self._fixed else _closest(met, found)).nonzero(as_tuple=True)
+            mismatch = self._mismatch(prints, high, columns, turned=(mirrored > upright)[high, columns, None])
+            near = mismatch <= 2 * AS_IN_A_COPY
+            high, columns, mismatch = high[near], columns[near], mismatch[near]
+            self._found.append((high, torch.tensor(numbers)[columns + start], found[high, columns], mismatch))
+
+    def _mismatch(self, prints: Tensor, high: Tensor, columns: Tensor, *, turned: Tensor) -> Tensor:
+        """Of each pair of a row and a column; none where the similarity alone decides."""
+        if self._fixed is not None:
+            return torch.zeros(len(high))
+        own = torch.where(turned, self._mirrored[high], self._prints[high]).reshape(-1, SIDE, SIDE)
+        return mismatches(own, prints[columns].reshape(-1, SIDE, SIDE), side=self._side)
 
     @property
     def threshold(self) -> float:
@@ -107,11 +130,25 @@ class Similarities:
         middle, upper = self._quantile(0.5), self._quantile(0.84)
         return min(max(tanh(middle + _SPREADS * (upper - middle)), NEARLY_THE_SAME), SURELY_THE_SAME)
 
-    def pairs(self) -> list[Pair]:
-        """Row of the first, number of the other, similarity. Mirrored pictures count; those without contrast do not."""
+    def pairs(self, *, most: float = AS_IN_A_COPY) -> list[Pair]:
+        """Row of the first, number of the other, similarity. Mirrored pictures count; those without contrast do not.
+
+        Args:
+            most: of their mismatch.
+        """
         least = self.threshold
-        kept = [[part[found[2] >= least].tolist() for part in found] for found in self._found]
+        kept = [[part[(f[2] >= least) & (f[3] <= most)].tolist() for part in f[:3]] for f in self._found]
         return [pair for parts in kept for pair in zip(*parts, strict=True)]
+
+    def sure_pairs(self) -> list[Pair]:
+        """Those that come nearer than different pictures do: few others differ up to twice as much as they do."""
+        least, found = self.threshold, torch.cat([f[3] for f in self._found] or [torch.zeros(0)])
+        near = torch.cat([f[3][f[2] >= least] for f in self._found] or [torch.zeros(0)])
+        for most in (AS_IN_A_COPY, AS_IN_A_COPY / 2, AS_IN_A_COPY / 4):
+            changed = int(((near > _UNCHANGED) & (near <= most)).sum())
+            if _CLEARLY * int(((found > most) & (found <= 2 * most)).sum()) <= changed:
+                return self.pairs(most=most)
+        return self.pairs(most=_UNCHANGED)
 
     def _quantile(self, share: float) -> float:
         """Of Fisher's z."""
@@ -121,26 +158,63 @@ class Similarities:
         return float((int((total < share * total[-1]).sum()) + 0.5) / _BINS * 2 * _FARTHEST - _FARTHEST)
 
 
+def _closest(met: Tensor, found: Tensor) -> Tensor:
+    """The pairs of ``(N, M)`` met, at most so many of each row."""
+    most = max(_FEWEST_LOOKS, _MOST_LOOKS // max(1, len(met)))
+    if most >= met.shape[1]:
+        return met
+    values = found.masked_fill(~met, -torch.inf)
+    return met & (values >= values.topk(most, dim=1).values[:, -1:])
+
+
 def near_duplicates(probes: ProbeSet, *, threshold: float | None = None) -> tuple[Pair, ...]:
     """See ``ProbeSet.near_duplicates``."""
     threshold = check_threshold(threshold)
     thumbnails = thumbnails_of(probes.images) if probes.provenance is None else probes.provenance.thumbnails
-    similarities = Similarities(thumbnails, threshold=threshold)
+    similarities = Similarities(thumbnails, threshold=threshold, side=side_of(probes))
     similarities.compare(thumbnails, range(len(thumbnails)), later_only=True)
     pairs = {(i, j): similarity for i, j, similarity in similarities.pairs()}
-    pairs.update(dict.fromkeys(_equal(probes), 1.0))
-    pictures = _pictures(probes)
-    return tuple((i, j, similarity) for (i, j), similarity in sorted(pairs.items()) if pictures[i] != pictures[j])
+    pairs.update(dict.fromkeys(_equal(digests := _digests(probes)), 1.0))
+    shown_twice = _shown_twice(probes, digests)
+    return tuple((i, j, similarity) for (i, j), similarity in sorted(pairs.items()) if (i, j) not in shown_twice)
 
 
-def _equal(probes: ProbeSet) -> list[tuple[int, int]]:
-    """Pairs that are the same to the last pixel, which pictures without contrast can be too."""
+def side_of(probes: ProbeSet) -> int:
+    """Of the pictures that the thumbnails of a set were made from, in pixels: the smallest that matters."""
+    known = probes.provenance.origins if probes.provenance is not None else ()
+    return min((min(origin.image_size) for origin in known), default=min(probes.image_size))
+
+
+def _digests(probes: ProbeSet) -> list[str]:
+    """Of the pictures as they were read, where that is known; else as the model receives them."""
     origins = probes.provenance.origins if probes.provenance is not None else ()
-    digests = [origin.digest for origin in origins] or [pixel_digest(image) for image in probes.images]
+    return [origin.digest for origin in origins] or [pixel_digest(image) for image in probes.images]
+
+
+def _equal(digests: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs that are the same to the last pixel, which pictures without contrast can be too."""
     rows: dict[str, list[int]] = {}
     for row, digest in enumerate(digests):
         rows.setdefault(digest, []).append(row)
     return [pair for group in rows.values() for pair in combinations(group, 2)]
+
+
+def _shown_twice(probes: ProbeSet, digests: Sequence[str]) -> set[tuple[int, int]]:
+    """Pairs that are one picture by its id, and by its pixels, which serves two classes.
+
+    Drawn from a dataset whose transform is random it looks different each time, and nothing but the id tells.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(_pictures(probes)):
+        rows.setdefault(name, []).append(row)
+    labels = probes.labels.tolist()
+    known = probes.provenance is not None
+    return {
+        (i, j)
+        for group in rows.values()
+        for i, j in combinations(group, 2)
+        if labels[i] != labels[j] and (digests[i] == digests[j] or not known)
+    }
 
 
 def _pictures(probes: ProbeSet) -> list[str]:

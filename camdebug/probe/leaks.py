@@ -13,7 +13,7 @@ from torch import Tensor
 
 from camdebug.numerals import count_of
 from camdebug.probe.checks import name_a_few, plain
-from camdebug.probe.duplicates import Similarities, check_threshold
+from camdebug.probe.duplicates import Similarities, check_threshold, side_of
 from camdebug.probe.thumbnails import digest_of, pixel_digest, thumbnail_of, thumbnails_of
 from camdebug.probe.training_pictures import TrainingPicture, TrainingPictures, training_pictures
 from camdebug.rng import seeded_rng
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from camdebug.probe.probe_set import ProbeSet
 
 _CHUNK = 512
+_CHANNELS = (1, 3, 4)
 
 Found = tuple[str, str]
 
@@ -34,6 +35,8 @@ class Leaks:
     Attributes:
         exact: id of the probe and where it is in the training data, the same to the last pixel.
         near: likewise, nearly the same: re-encoded, resized, mirrored, brighter or darker.
+        possible: likewise, as ``near``, where that says little: many more pairs are almost as near, so different
+            pictures come near each other in this kind of data.
         probes: that were looked for.
         compared: training pictures that were read.
         unread: training pictures that could not be read.
@@ -46,9 +49,10 @@ class Leaks:
     compared: int
     unread: int
     how: str
+    possible: tuple[Found, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether any was found."""
+        """Whether any was found that is more than possible."""
         return bool(self.exact or self.near)
 
     def __str__(self) -> str:
@@ -58,6 +62,10 @@ class Leaks:
             for found, what in (
                 (self.exact, "are trained on"),
                 (self.near, "look nearly the same as a picture that is trained on"),
+                (
+                    self.possible,
+                    "possibly look the same as a picture that is trained on; many look alike there",
+                ),
             )
             if found
         ]
@@ -83,10 +91,11 @@ def leaks_into(probes: ProbeSet, train_dataset: Any, *, threshold: float | None 
     ways = training_pictures(train_dataset, transformed=probes.provenance is None)
     exact: set[tuple[int, int]] = set()
     near: set[tuple[int, int]] = set()
+    possible: set[tuple[int, int]] = set()
     failures: list[dict[int, Exception]] = []
     with seeded_rng(0):
         for way in ways:
-            failures.append(_compare(probes, way, threshold, exact, near))
+            failures.append(_compare(probes, way, threshold, exact, near, possible))
     pictures = ways[0].pictures
     unread = set.intersection(*map(set, failures))
     if len(unread) == len(pictures):
@@ -97,6 +106,7 @@ def leaks_into(probes: ProbeSet, train_dataset: Any, *, threshold: float | None 
     return Leaks(
         exact=_named(exact, probes, pictures),
         near=_named(near - exact, probes, pictures),
+        possible=_named(possible - near - exact, probes, pictures),
         probes=len(probes),
         compared=len(pictures) - len(unread),
         unread=len(unread),
@@ -110,16 +120,18 @@ def _compare(
     threshold: float | None,
     exact: set[tuple[int, int]],
     near: set[tuple[int, int]],
+    possible: set[tuple[int, int]],
 ) -> dict[int, Exception]:
     """Add what is found, pairs of a probe and a training picture, and return what could not be read."""
     known = _digests(probes)
-    compared_with = [Similarities(t, threshold=threshold) for t in _thumbnails(probes, raw=way.raw)]
+    compared_with = [Similarities(t, threshold=threshold, side=side) for t, side in _thumbnails(probes, raw=way.raw)]
     failures: dict[int, Exception] = {}
     for looks in _looks(way.pictures, failures):
         exact.update((probe, i) for i, digest in looks.digests for probe in known.get(digest, ()))
         for similarities in compared_with:
             similarities.compare(looks.thumbnails, looks.rows)
-    near.update((probe, i) for similarities in compared_with for probe, i, _ in similarities.pairs())
+    near.update((probe, i) for similarities in compared_with for probe, i, _ in similarities.sure_pairs())
+    possible.update((probe, i) for similarities in compared_with for probe, i, _ in similarities.pairs())
     return failures
 
 
@@ -150,10 +162,14 @@ def _digests(probes: ProbeSet) -> dict[str, list[int]]:
     return found
 
 
-def _thumbnails(probes: ProbeSet, *, raw: bool) -> list[Tensor]:
-    """Of the probes as read, where that is known; and as the model receives them, unless files are compared."""
-    own = [thumbnails_of(probes.images)] if probes.provenance is None or not raw else []
-    return own if probes.provenance is None else [probes.provenance.thumbnails, *own]
+def _thumbnails(probes: ProbeSet, *, raw: bool) -> list[tuple[Tensor, int]]:
+    """Of the probes as read, where that is known; and as the model receives them, unless files are compared.
+
+    With the side of what they were made from.
+    """
+    own = probes.provenance is None or not raw
+    found = [(thumbnails_of(probes.images), min(probes.image_size))] if own else []
+    return found if probes.provenance is None else [(probes.provenance.thumbnails, side_of(probes)), *found]
 
 
 def _looks(pictures: Sequence[TrainingPicture], failures: dict[int, Exception]) -> Iterator[_Looks]:
@@ -179,12 +195,21 @@ def _look(picture: Any) -> tuple[list[str], Tensor]:  # noqa: ANN401
     """Hashes of a Pillow picture, a tensor or an array, and its thumbnail."""
     if not isinstance(picture, (Tensor, np.ndarray)):
         return [digest_of(picture)], thumbnail_of(picture)
-    values = plain(picture) if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture))
-    if values.ndim != 3:
-        raise ValueError(f"expected a picture (C, H, W), got {tuple(values.shape)}")
+    values = _channels_first(plain(picture) if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture)))
     if values.dtype is torch.uint8 and values.shape[0] in (1, 3):
         return _look(_pillow(values))
     return [pixel_digest(values)], thumbnails_of(values[None])[0]
+
+
+def _channels_first(values: Tensor) -> Tensor:
+    """``(C, H, W)`` from that, from ``(H, W)``, or from ``(H, W, C)`` as albumentations has it; transparency goes."""
+    if values.ndim == 2:
+        return values[None]
+    if values.ndim != 3:
+        raise ValueError(f"expected a picture (C, H, W), (H, W, C) or (H, W), got {tuple(values.shape)}")
+    if values.shape[2] in _CHANNELS and values.shape[0] not in _CHANNELS:
+        return values.permute(2, 0, 1)[: 3 if values.shape[2] == 4 else None]
+    return values
 
 
 def _pillow(values: Tensor) -> Any:  # noqa: ANN401

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _Set = TypeVar("_Set", bound="ProbeSet")
 _MOST_AXIS = 1 << 20
+_ATTEMPTS = 100
+"""While others save over and over again."""
+
 _BY_NAME = {name_of(dtype): dtype for dtype in DTYPES}
 _STRANGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RuntimeError, RecursionError)
 
@@ -46,7 +49,25 @@ def load(folder: str | Path, make: Callable[[Content], _Set]) -> _Set:
         make: a set from its content.
     """
     path = checked_folder(folder)
-    manifest = _manifest(path)
+    for _ in range(_ATTEMPTS):
+        manifest = _manifest(path)
+        try:
+            return _loaded(path, manifest, make)
+        except RecordError:
+            if not _is_replaced(path, manifest):
+                raise
+    return _loaded(path, _manifest(path), make)
+
+
+def _is_replaced(path: Path, manifest: dict[str, Any]) -> bool:
+    """Whether another process has saved a new set in the meantime, and removed files of this one."""
+    try:
+        return read_manifest(path) != manifest
+    except (OSError, RecordError):
+        return False
+
+
+def _loaded(path: Path, manifest: dict[str, Any], make: Callable[[Content], _Set]) -> _Set:
     try:
         content = _content(path, manifest)
         _check(content)

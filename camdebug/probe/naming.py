@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from camdebug.numerals import count_of
 from camdebug.probe.checks import check_names, name_a_few
 from camdebug.probe.classes import near_matches
+from camdebug.probe.sanity import check_entries
 from camdebug.sources import Annotations
 
 Others = Literal["error", "ignore"]
@@ -44,10 +45,11 @@ def settle_names(
     Names of ignored objects need not be known.
 
     Raises:
-        TypeError, ValueError: an argument is wrong, an annotated name is unknown, or no class is annotated.
+        TypeError, ValueError: an argument or an id is wrong, an annotated name is unknown, or no class is annotated.
     """
     if others not in get_args(Others):
         raise ValueError(f"others: expected 'error' or 'ignore', got {others!r:.80}")
+    check_entries(annotations)
     counts = Counter(o.name for entry in annotations.entries for o in entry.objects if not o.ignored)
     names = _model_names(annotations, counts, class_names, class_to_idx)
     renamed = _check_map(label_map, names, [*annotations.names, *counts])

@@ -215,7 +215,12 @@ def _union(objects: Sequence[AnnotatedObject], size: Size) -> Tensor:
     for found in objects:
         if found.mask is None:
             raise Unusable("object without a mask")
-        mask = np.asarray(found.mask())
+        try:
+            mask = np.asarray(found.mask())
+        except Unusable:
+            raise
+        except Exception as error:  # others wrote it
+            raise Unusable(f"mask could not be read ({type(error).__name__})") from error
         if mask.shape != size:
             raise Unusable("mask of another size than the picture")
         union |= mask.astype(bool)

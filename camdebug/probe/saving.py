@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -44,6 +45,12 @@ _SHARD = 1 << 25
 _SAMPLE = 1 << 20
 _WORTH_IT = 0.5
 
+_ATTEMPTS = 3
+"""Another process may remove a file that its set and this one have in common."""
+
+_ABANDONED = 3600
+"""Seconds after which a file that no manifest names is taken for left behind by a process that was killed."""
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -56,12 +63,17 @@ def save(probes: ProbeSet, folder: str | Path, *, overwrite: bool = False) -> No
         path.parent.mkdir(parents=True, exist_ok=True)
         disk.write_folder(path, _files(probes))
         return
+    known = set(read_manifest(path)["files"])
     try:
-        for name, data in _files(probes):  # the manifest is the last: with it the new set takes the old one's place
-            disk.write_file(path / name, data)
+        for _ in range(_ATTEMPTS):
+            for name, data in _files(probes):  # the manifest is the last: with it the new set takes the old one's place
+                known.add(name)
+                disk.write_file(path / name, data)
+            if all(os.path.lexists(path / name) for name in _named(path)):
+                break
     finally:
         with suppress(OSError):
-            _sweep(path)
+            _sweep(path, known)
 
 
 def _check_set(probes: ProbeSet) -> None:
@@ -106,15 +118,29 @@ def check_place(path: Path, *, overwrite: bool) -> bool:
     return True
 
 
-def _sweep(path: Path) -> None:
-    """Remove files of ours that the manifest does not name, be it the old one, after a failure, or the new one."""
-    try:
-        named = read_manifest(path)["files"]
-    except (OSError, RecordError):
-        return
-    for name in disk.names_in(path):
-        if is_ours(name) and name not in named:
+def _named(path: Path) -> set[str]:
+    """Files that the manifest names; none where it cannot be read."""
+    with suppress(OSError, RecordError):
+        return set(read_manifest(path)["files"])
+    return set()
+
+
+def _sweep(path: Path, known: set[str]) -> None:
+    """Remove what the manifest does not name, be it the old one, after a failure, or the new one.
+
+    That is files of the set replaced and of this one. Others of ours may be those of a process that is still writing;
+    they go when they are old.
+    """
+    named = _named(path)
+    for name in disk.names_in(path) if named else ():
+        if is_ours(name) and name not in named and (name in known or _is_abandoned(path / name)):
             disk.discard(path / name)
+
+
+def _is_abandoned(path: Path) -> bool:
+    with suppress(OSError):
+        return time.time() - os.lstat(path).st_mtime > _ABANDONED
+    return False
 
 
 def _files(probes: ProbeSet) -> Iterator[tuple[str, bytes]]:

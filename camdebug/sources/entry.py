@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,21 @@ class Annotations:
     kind: Kind | None
     source: str
     exclusions: tuple[Exclusion, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a kind under which boxes and masks would be passed over.
+
+        Raises:
+            ValueError: when that is so.
+        """
+        if self.kind not in (*get_args(Kind), None):
+            raise ValueError(f"kind: expected 'boxes', 'masks' or None (neither), got {self.kind!r:.80}")
+        if self.kind is None:
+            placed = next((e for e in self.entries if any(o.box or o.mask for o in e.objects)), None)
+            if placed is not None:
+                raise ValueError(
+                    f"kind: expected 'boxes' or 'masks', as objects of {placed.source_id} have one of them, got None"
+                )
 
 
 @runtime_checkable

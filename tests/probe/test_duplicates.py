@@ -8,6 +8,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from camdebug import ProbeSet
 from camdebug.probe.duplicates import Similarities
+from camdebug.probe.local_look import mismatches
 from camdebug.probe.thumbnails import digest_of, thumbnail_of, thumbnails_of
 from camdebug.records import Origin, Provenance
 
@@ -116,6 +117,20 @@ class TestInsideTheSet:
         probes = probe_set(pictures, ids=["a.png", "a.png:dog", "b.png"], labels=[0, 1, 1])
         assert rows(probes) == [(0, 2), (1, 2)]
 
+    def test_equal_pictures_of_one_class_are_a_pair_whatever_their_ids_say(self):
+        pictures = [scene(0), scene(0), scene(1), scene(1)]
+        probes = probe_set(pictures, ids=["a", "a:cat", "b", "b:dog"], labels=[0, 0, 0, 1], known=False)
+        assert rows(probes) == [(0, 1)]
+
+    def test_an_object_more_makes_another_picture(self):
+        harbour = np.array(scene(0, size=(64, 64)).resize((8, 8)).resize((64, 64), Image.Resampling.BICUBIC))
+        with_ship = harbour.copy()
+        with_ship[30:36, 20:32] = 0
+        copy = encoded(Image.fromarray(harbour))
+        probes = probe_set([*map(Image.fromarray, (harbour, with_ship)), copy, scene(3), scene(4)])
+        assert rows(probes, threshold=0.9) == [(0, 1), (0, 2), (1, 2)]
+        assert rows(probes) == [(0, 2)]
+
     def test_without_files_the_sets_own_pictures_are_compared(self):
         pictures = [scene(i) for i in range(8)]
         probes = probe_set([*pictures, encoded(pictures[2]), pictures[5]], known=False)
@@ -128,6 +143,26 @@ class TestInsideTheSet:
     def test_a_wrong_threshold_is_refused(self, threshold):
         with pytest.raises(ValueError, match=r"threshold: expected a similarity above 0 and at most 1, or None, got "):
             probe_set([scene(0)]).near_duplicates(threshold=threshold)
+
+
+class TestMismatch:
+    def test_shift_and_curve_are_explained_and_a_spot_is_not(self):
+        picture = thumbnails_of(torch.from_numpy(np.array(scene(0).convert("L"))).float()[None, None])
+        picture = torch.nn.functional.avg_pool2d(picture, 5, 1, 2) / 255
+        curved, spotted = picture**1.3, picture.clone()
+        shifted = 0.9 * picture + 0.1 * picture.roll(1, 2)
+        spotted[:, 10:13, 20:23] += 2 * picture.std()
+        found = [mismatches(*(p - p.mean() for p in (picture, other)), side=32) for other in (curved, shifted, spotted)]
+        assert found[0] < 0.1
+        assert found[1][:] < 0.2
+        assert 1.0 < found[2] < 2.1
+
+    def test_it_is_measured_in_no_more_detail_than_there_is(self):
+        rng = torch.Generator().manual_seed(0)
+        coarse = torch.rand(1, 16, 16, generator=rng).repeat_interleave(2, 1).repeat_interleave(2, 2)
+        fine = coarse + 0.3 * torch.rand(1, 32, 32, generator=rng)
+        pair = coarse - coarse.mean(), fine - fine.mean()
+        assert 2 * mismatches(*pair, side=16) < mismatches(*pair, side=32) * 1.5
 
 
 class TestThreshold:

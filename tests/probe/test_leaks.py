@@ -174,10 +174,26 @@ class TestRowsOfADataset:
             lambda picture: picture,
             lambda picture: [v2.functional.pil_to_tensor(picture), 0],
             lambda picture: np.array(picture).transpose(2, 0, 1),
+            lambda picture: (np.array(picture), 0),
+            lambda picture: torch.from_numpy(np.array(picture)),
+            lambda picture: np.dstack([picture, np.full((48, 64), 7, np.uint8)]),
         ],
     )
     def test_stored_pixels_are_known_in_any_form(self, probes, row):
         assert probes.leaks_into(Rows([row(scene(5)), row(scene(3))])).exact == (("p3.png", "dataset[1]"),)
+
+    def test_grey_pictures_without_channels_are_known_too(self):
+        grey = [scene(i).convert("L") for i in range(3)]
+        stored = [Entry(f"p{i}.png", lambda p=p: p, (AnnotatedObject("cat"),)) for i, p in enumerate(grey)]
+        source = Annotations(stored, ("cat",), None, "a book")
+        with pytest.warns(UserWarning, match="ProbeSet"):
+            probes = ProbeSet.from_source(source, transform=TENSOR)
+        leaks = probes.leaks_into(Rows([np.array(grey[2]), torch.from_numpy(np.array(scene(5).convert("L"))), [3]]))
+        assert (leaks.exact, leaks.near, leaks.unread) == ((("p2.png", "dataset[0]"),), (), 1)
+
+    def test_floating_pictures_with_the_channels_last_are_near(self, probes):
+        leaks = probes.leaks_into(Rows([np.array(scene(i)) / np.float32(255) for i in (8, 1)]))
+        assert (leaks.exact, leaks.near) == ((), (("p1.png", "dataset[1]"),))
 
     def test_another_lighting_is_near(self, tensors):
         leaks = tensors.leaks_into(Rows([(0.5 * TENSOR(scene(2)) - 1, 0), (TENSOR(scene(6)), 0)]))
@@ -232,6 +248,39 @@ class TestRowsOfADataset:
             tensors.leaks_into(DataLoader(Rows([1])))
         with pytest.raises(ValueError, match="train_dataset: expected at least one picture, got none"):
             tensors.leaks_into(Rows([]))
+
+
+def ship(number):
+    """Sky, sea and a ship, ``(1, 64, 64)``: most of any two is the same."""
+    rng = np.random.default_rng(number)
+    top, left = rng.uniform(28, 36), rng.uniform(0, 54)
+
+    def within(low, high):
+        return np.clip(np.minimum(np.arange(64) + 1 - low, high - np.arange(64)), 0, 1)
+
+    picture = 0.8 - 0.5 * within(top, 64)[:, None] + 0.02 * rng.normal(size=(64, 64))
+    picture *= 1 - np.outer(within(top - 5, top), within(left, left + 10))
+    return torch.from_numpy(picture.astype(np.float32))[None]
+
+
+class TestPicturesThatLookAlike:
+    @pytest.fixture
+    def ships(self):
+        return ProbeSet(torch.stack([ship(i) for i in range(20)]), [0] * 20)
+
+    def test_different_ships_are_not_accused(self, ships):
+        others = Rows([ship(i) for i in range(1000, 1300)])
+        leaks = ships.leaks_into(others)
+        assert (leaks.exact, leaks.near, bool(leaks)) == ((), (), False)
+        assert leaks.possible  # some stand at the same place
+        assert "possibly" in str(leaks)
+        assert len(ships.leaks_into(others, threshold=0.95).near) > 5 * len(leaks.possible)
+
+    def test_the_same_ships_are(self, ships):
+        brighter = Rows([0.7 * ship(i) + 0.2 for i in (3, 5)] + [ship(7)])
+        leaks = ships.leaks_into(brighter)
+        assert leaks.exact == (("7", "dataset[2]"),)
+        assert {("3", "dataset[0]"), ("5", "dataset[1]")} <= {*leaks.near}
 
 
 def test_the_record_says_the_same_of_one_probe_met_twice():

@@ -6,11 +6,14 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from camdebug import ProbeSet
 from camdebug.records import Exclusion
+from camdebug.sources import AnnotatedObject, Annotations, Entry
 
 BOX = [2.0, 1.0, 6.0, 5.0]
+TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
 
 def pictures(count=2, channels=3, dtype=torch.float32):
@@ -293,3 +296,104 @@ class TestErrors:
         boxes = tv_tensors.BoundingBoxes([BOX, BOX], format="XYWH", canvas_size=(8, 10))
         message = message_of(TypeError, boxes=boxes if whole else [boxes[:1], tv_tensors.wrap(boxes[:1], like=boxes)])
         assert "boxes: got tv_tensors.BoundingBoxes; pass plain xyxy pixels" in message
+
+
+class TestNothingOfAnotherKind:
+    @pytest.mark.parametrize(
+        ("ids", "error", "words"),
+        [
+            (["s", "s"], ValueError, "source_ids: expected a different id for each picture, got 's' 2 times"),
+            (["1", 1], ValueError, "source_ids: expected a different id for each picture, got '1' 2 times"),
+            ("ab", TypeError, "source_ids: expected a sequence of ids, one for each image, got 'ab'"),
+            (5, TypeError, "source_ids: expected a sequence of ids, one for each image, got 5"),
+            ({"a", "b"}, TypeError, "source_ids: expected a sequence of ids"),
+            (["a", None], TypeError, "source_ids: expected an id for each image, got None at picture 1"),
+            (["a"], ValueError, "source_ids: expected one for each of the 2 images, got 1"),
+        ],
+    )
+    def test_ids(self, ids, error, words):
+        assert message_of(error, source_ids=ids).startswith(words)
+
+    def test_ids_of_an_array_are_ids(self):
+        assert make(source_ids=np.array(["a", "b"])).source_ids == ("a", "b")
+        assert make(source_ids=torch.tensor([4, 7])).source_ids == ("4", "7")
+
+    @pytest.mark.parametrize("values", ["abc", [[1], [1, 2], [3]], [1j, 0, 0], [None] * 3, [True] * 3])
+    def test_statistics(self, values):
+        assert message_of(TypeError, mean=values, std=[1] * 3).startswith("mean: expected real numbers, one a channel")
+        assert message_of(TypeError, mean=[0] * 3, std=values).startswith("std: expected real numbers, one a channel")
+
+    @pytest.mark.parametrize(
+        ("images", "words"),
+        [
+            (lambda: np.array([None, "x"]), "images: expected an array of numbers, got one of dtype object"),
+            (lambda: np.array(["a"]), "images: expected an array of numbers, got one of dtype <U1"),
+            (lambda: pictures().to_sparse(), "got a sparse one"),
+            (lambda: pictures().to("meta"), "got a meta one"),
+            (lambda: [pictures()[0], pictures()[0].to("meta")], "got a meta one"),
+            (lambda: torch.nested.nested_tensor([pictures()[0]], layout=torch.jagged), "got a nested one"),
+        ],
+    )
+    def test_images(self, images, words):
+        assert words in message_of(TypeError, images=images())
+
+    @pytest.mark.parametrize("name", ["labels", "boxes", "ignore"])
+    def test_other_tensors(self, name):
+        values = torch.zeros(2, dtype=torch.int64) if name == "labels" else torch.ones(2, 4)
+        assert message_of(TypeError, **{name: values.to("meta")}).startswith(f"{name}: expected a plain dense tensor")
+        assert message_of(TypeError, **{name: values.to_sparse()}).endswith("got a sparse one")
+
+
+CAT = AnnotatedObject("cat", (2.0, 1.0, 6.0, 5.0))
+
+
+def annotated(thing=CAT, *, kind="boxes", **changes):
+    rng = np.random.default_rng(0)
+    photos = [Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)) for _ in range(2)]
+    entries = [
+        Entry(**{"source_id": f"{i}", "picture": lambda p=p: p, "objects": (thing,), **changes})
+        for i, p in enumerate(photos)
+    ]
+    return Annotations(entries, ("cat",), kind, "a book")
+
+
+def built(annotations):
+    return ProbeSet.from_source(annotations, transform=TENSOR, class_names=["cat"])
+
+
+class TestSourcesOfOnesOwn:
+    @pytest.mark.parametrize(
+        ("changes", "error", "words"),
+        [
+            ({"source_id": "same"}, ValueError, "source: expected a different id for each picture, got 'same' 2 times"),
+            ({"source_id": 3}, TypeError, "source: expected ids that are strings, got 3 at entry 0"),
+            ({"size": ("8", "10")}, TypeError, "source: expected the size of 0 as two whole numbers, height and width"),
+            ({"size": 8}, TypeError, "source: expected the size of 0 as two whole numbers"),
+            ({"thing": AnnotatedObject(None)}, TypeError, "source: expected objects with the name of a class in 0"),
+            ({"objects": ("cat",)}, TypeError, "source: expected objects with the name of a class in 0, got 'cat'"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, changes, error, words):
+        with pytest.raises(error) as caught:
+            built(annotated(**changes))
+        assert str(caught.value).startswith(words)
+
+    @pytest.mark.parametrize("kind", ["polygons", None])
+    def test_boxes_are_never_passed_over(self, kind):
+        with pytest.raises(ValueError, match=r"^kind: expected 'boxes'"):
+            annotated(kind=kind)
+        assert annotated(AnnotatedObject("cat"), kind=None).kind is None
+
+    def test_a_mask_that_fails_leaves_out_its_picture_alone(self):
+        def mask(fails):
+            return np.full((8, 10), 1 / (0 if fails else 1)) > 0
+
+        objects = [
+            (AnnotatedObject("cat", mask=lambda fails=fails: np.pad(mask(fails)[2:, 3:], ((2, 0), (3, 0)))),)
+            for fails in (True, False)
+        ]
+        good = annotated()
+        entries = [Entry(e.source_id, e.picture, o) for e, o in zip(good.entries, objects, strict=True)]
+        with pytest.warns(UserWarning, match=r"1 x mask could not be read \(ZeroDivisionError\) \(0\)"):
+            probes = built(Annotations(entries, ("cat",), "masks", "a book"))
+        assert probes.source_ids == ("1",)

@@ -316,6 +316,8 @@ def test_an_older_set_stays_whole_until_the_new_one_is_complete(tmp_path, kill):
         if not kill:
             # Old files that could not be removed are left; of a new set that did not come to be nothing is.
             assert len(files_in(place)) in ((4, 5, 6) if found[-1] else (4,))
+        for path in place.iterdir():
+            os.utime(path, (0, 0))  # long ago
         masked().save(place, overwrite=True)  # and what is left does not stand in the way
         assert equal(ProbeSet.load(place), masked())
         assert (place / "notes.txt").read_text() == "mine"
@@ -323,6 +325,53 @@ def test_an_older_set_stays_whole_until_the_new_one_is_complete(tmp_path, kill):
         number += 1
     assert found == sorted(found)  # from some step on it is the new one
     assert set(found) == {False, True}
+
+
+def test_what_another_process_is_still_writing_is_left_to_it(tmp_path):
+    place = tmp_path / "set"
+    boxed().save(place)
+    old = files_in(place, "pictures")
+    masked().save(tmp_path / "other")
+    others = [name for name in files_in(tmp_path / "other") if name.endswith(".npz")]
+    for name in others:  # its manifest is not there yet
+        (place / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    boxed(torch.float64).save(place, overwrite=True)
+    assert set(others) <= set(files_in(place))
+    assert not set(files_in(place)) & set(old)
+    (place / "probes.json").write_bytes((tmp_path / "other" / "probes.json").read_bytes())
+    assert equal(ProbeSet.load(place), masked())
+
+
+def test_a_file_that_another_process_removes_while_a_set_is_saved_is_written_again(tmp_path, monkeypatch):
+    place, write, removed = tmp_path / "set", disk.write_file, []
+    boxed().save(place)
+
+    def removing(path, data, **options):
+        write(path, data, **options)
+        if path.name == "probes.json" and not removed:
+            removed.append(files_in(path.parent, "pictures")[0])
+            (path.parent / removed[0]).unlink()
+
+    boxed().save(place, overwrite=True)
+    monkeypatch.setattr(disk, "write_file", removing)
+    boxed().save(place, overwrite=True)
+    assert removed
+    assert equal(ProbeSet.load(place), boxed())
+
+
+def test_a_set_that_is_replaced_while_it_is_read_is_read_anew(tmp_path, monkeypatch):
+    place, read, replaced = tmp_path / "set", disk.read_file, []
+    boxed().save(place)
+
+    def replacing(path):
+        if path.suffix == ".npz" and not replaced:
+            replaced.append(path)
+            masked().save(place, overwrite=True)
+        return read(path)
+
+    monkeypatch.setattr(disk, "read_file", replacing)
+    assert equal(ProbeSet.load(place), masked())
+    assert not replaced[0].exists()
 
 
 # Damage
