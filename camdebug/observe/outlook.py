@@ -98,8 +98,10 @@ def smallest_effect(pairs: Mapping[int, int], judge: Judge, *, looks_left: int |
     gaps = {n: smallest_gap(n, share) for n in counts}
     if gaps[most] > 1:
         return f"With {most} pairs of backgrounds a class no fall in probability can be confirmed; take more probes."
-    found = " to ".join(number(gaps[n]) if gaps[n] <= 1 else "none" for n in counts)
-    needed = pairs_needed(_WORTH_FINDING, share) if gaps[fewest] > _WORTH_FINDING else None
+    least, largest = number(gaps[most]), number(gaps[fewest])
+    found = least if least == largest else f"{least} to {largest}"
+    found = f"{least} (with {fewest} pairs none)" if gaps[fewest] > 1 else found
+    needed = pairs_needed(_WORTH_FINDING, share) if float(largest) > _WORTH_FINDING else None
     more = f" To find one of {number(_WORTH_FINDING)}, take {needed} probes a class." if needed else ""
     return (
         f"With {' to '.join(str(n) for n in counts)} pairs of backgrounds a class, a fall in probability of {found} is "

@@ -163,7 +163,7 @@ class TestNext:
     def test_nothing_is_missing(self):
         found = probes([40, 40]).summary(epochs=5)
         assert found.next == (LOOK,)
-        assert "missing   nothing for suspect and confirmed" in str(found)
+        assert "missing   nothing: every class can become suspect and confirmed" in str(found)
 
     def test_what_is_missing_is_counted(self):
         found = probes([20, 25, 3]).summary()
@@ -182,8 +182,8 @@ class TestNext:
         found = probes([40, 40])
         found.images[1] = found.images[0]
         summary = found.summary()
-        assert "alike     1 pair of probes show nearly the same picture" in str(summary)
-        assert summary.next[0].startswith("Leave one of each pair that probes.near_duplicates() names out")
+        assert "alike     1 pair of probes shows nearly the same picture" in str(summary)
+        assert "Leave one of each pair out, with probes.without(j for _, j, _ in probes.near_" in summary.next[0]
 
     def test_a_transform_that_makes_objects_too_large_or_too_small(self):
         def told(**tally):
@@ -193,11 +193,11 @@ class TestNext:
 
         assert told(too_large_before=8, too_large_after=16) == (
             "Objects are too large (`a` 8 of 60 before the transform, 16 after). Resize whole pictures, in place of a "
-            "crop."
+            "crop; or, for ObjectCrops, take a larger side= or context=."
         )
         assert told(too_small_before=29, too_small_after=30) == (
             "Objects are too small (`a` 29 of 60 before the transform, 30 after). Let the model see larger pictures, "
-            "or crops."
+            "or crops around the objects (camdebug.sources.ObjectCrops)."
         )
         assert told(too_large_before=9, too_large_after=16) == LOOK
         assert told(too_large_before=1, too_large_after=4) == LOOK
@@ -216,7 +216,7 @@ class TestWords:
             "(finds: the smallest fall in probability that is likely to be confirmed)",
         ]
         assert lines[7:9] == [
-            "missing   nothing for suspect and confirmed",
+            "missing   nothing: every class can become suspect and confirmed",
             "places    heat at a fixed place can be tested in 2 of 2 classes, where maps have cells enough",
         ]
         assert lines[9] == "power     Planned: 10 looks. So much in 10 looks."
@@ -228,10 +228,10 @@ class TestWords:
         draw = ClassDraw("a", 90, 61, 2, 3, 4, 14, 5)
         lines = str(drawn(probes([40, 40]), classes=(draw,)).summary()).splitlines()
         assert lines[1] == "COCO, 9 pictures, through Compose( Resize() )"
-        start = lines.index("Pictures that were tried, before > after the transform:")
+        start = lines.index("Objects of the pictures that were tried, before -> after the transform:")
         assert lines[start + 1 : start + 4] == [
-            "class     tried   < 2 %  > 70 %  gone  area of probes before, %",
-            "a      61 of 90  4 > 14   2 > 3     5              10 / 10 / 10",
+            "class     tried    < 2 %  > 70 %  nothing left  area before, %: least / median / most",
+            "a      61 of 90  4 -> 14  2 -> 3             5                           10 / 10 / 10",
             "",
         ]
 

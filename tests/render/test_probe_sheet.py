@@ -147,7 +147,7 @@ class TestText:
         ]
 
     def test_where_it_comes_from_and_which_classes_are_empty(self):
-        with pytest.warns(UserWarning, match="no probe of 1 classes"):
+        with pytest.warns(UserWarning, match="no probe of 1 class"):
             probes = grey_set(class_names=["cat", "dog"])
         origin = Origin("", (8, 8), 0.1, "")
         probes.provenance = Provenance(
