@@ -11,6 +11,8 @@ from camdebug.probe.checks import LEAST_PROBES
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.power import SPREAD, pairs_needed, smallest_gap
 
+_NEARLY_ENOUGH = 1.1
+"""More probes than so many times those that are there are worth a word."""
 _WORTH_FINDING = 0.15
 _NOTHING = 1e-12
 """What is left of a spent budget is no more than rounding."""
@@ -101,8 +103,9 @@ def smallest_effect(pairs: Mapping[int, int], judge: Judge, *, looks_left: int |
     least, largest = number(gaps[most]), number(gaps[fewest])
     found = least if least == largest else f"{least} to {largest}"
     found = f"{least} (with {fewest} pairs none)" if gaps[fewest] > 1 else found
-    needed = pairs_needed(_WORTH_FINDING, share) if float(largest) > _WORTH_FINDING else None
-    more = f" To find one of {number(_WORTH_FINDING)}, take {needed} probes a class." if needed else ""
+    needed = pairs_needed(_WORTH_FINDING, share) if gaps[fewest] > _WORTH_FINDING else None
+    worth = needed is not None and needed > _NEARLY_ENOUGH * fewest
+    more = f" To find one of {number(_WORTH_FINDING)}, take {needed} probes of every class." if worth else ""
     return (
         f"With {' to '.join(str(n) for n in counts)} pairs of backgrounds a class, a fall in probability of {found} is "
         f"confirmed at four looks of five (if it varies by {SPREAD} from pair to pair).{more}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from itertools import takewhile
 
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.numerals import count_of, number
@@ -61,7 +61,7 @@ def _about_names(probes: ProbeSet) -> str:
     names = [probes.class_names[k] for k in probes.labels.tolist()]
     said = []
     if folder := shared_folder(probes):
-        said.append(f"All pictures lie in {folder}")
+        said.append(f"Names stand without the folder that all share, {folder}.")
     if any(_OBJECT.search(source) for source in probes.source_ids):
         said.append("Behind a name #0, #1, ...: which object of the picture was cut out.")
     if any(source.endswith(f":{name}") for source, name in zip(probes.source_ids, names, strict=True)):
@@ -73,8 +73,10 @@ def shared_folder(probes: ProbeSet) -> str:
     """The folder with a ``/`` that all source ids begin with, or nothing."""
     if len(probes) == 1:
         return ""
-    start = os.path.commonprefix(list(probes.source_ids))
-    return start[: start.rfind("/") + 1]
+    first, last = (name.split("/")[:-1] for name in (min(probes.source_ids), max(probes.source_ids)))
+    shared = [part for part, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
+    found = "".join(f"{part}/" for part in shared)
+    return found if all(name.startswith(found) for name in probes.source_ids) else ""
 
 
 def identity(probes: ProbeSet, row: int, limit: int, folder: str = "") -> str:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,6 +186,38 @@ class TestNext:
         assert "alike     1 pair of probes shows nearly the same picture" in str(summary)
         assert "Leave one of each pair out, with probes.without(j for _, j, _ in probes.near_" in summary.next[0]
 
+    def test_crops_are_mended_by_their_own_arguments(self):
+        draw = ClassDraw("a", 90, 60, 0, 30, 0, 0, 0)
+        found = drawn(probes([40, 40]), classes=(draw,))
+        found.provenance = replace(found.provenance, source="214 crops of COCO, 9 pictures")
+        assert found.summary().next[0].endswith("30 after). Take a larger side= or context= of ObjectCrops.")
+
+    def test_what_only_files_of_one_class_share_is_said_after_saving_too(self, tmp_path):
+        found = drawn(probes([20, 20], names=["cat", "dog"]))
+        origins = [replace(o, image_size=(30, 20 + (i >= 20))) for i, o in enumerate(found.provenance.origins)]
+        assert found.summary().cues == ()
+        found.provenance = replace(found.provenance, origins=tuple(origins))
+        found.save(tmp_path / "set")
+        for each in (found, ProbeSet.load(tmp_path / "set")):
+            summary = each.summary()
+            assert summary.cues == (
+                "all 20 probes of `cat` were 20x30 pixels (width x height), all 20 probes of `dog` were 21x30 pixels "
+                "(width x height), and none of another class was: the traces of that size may pass for the class",
+            )
+            assert summary.next[0].startswith("Take pictures of all classes from the same folders")
+            assert "cue       All 20 probes of `cat` were 20x30" in str(summary)
+
+    def test_folders_are_no_cue_where_they_are_the_annotation(self):
+        found = drawn(probes([20, 20], boxes=None, names=["cat", "dog"]))
+        origins = [
+            replace(o, file=f"{('kitten', 'puppy')[i >= 20]}/{i}.png") for i, o in enumerate(found.provenance.origins)
+        ]
+        found.provenance = replace(found.provenance, origins=tuple(origins))
+        assert found.summary().cues == ()
+        inner = [replace(o, file=o.file.replace("kitten/", "kitten/studio/")) for o in origins]
+        found.provenance = replace(found.provenance, origins=tuple(inner))
+        assert "from the folder studio" in found.summary().cues[0]
+
     def test_a_transform_that_makes_objects_too_large_or_too_small(self):
         def told(**tally):
             draw = {"offered": 90, "tried": 60, "gone": 0, "too_large_before": 0, "too_large_after": 0}
@@ -239,6 +272,28 @@ class TestWords:
         boxes = [[[0.0, 0, 5, 5]]] * 4 + [[[2.0, 2, 2, 5]], [[2.0, 2, 2, 5]], [[9, 9, 3, 3]]]
         text = str(probes([7], boxes=boxes).summary())
         assert "left out  3 pictures: 2 x box of no area; 1 x box inverted" in text
+
+    def test_ignored_boxes_are_explained(self):
+        boxes, ignore = [[[0.0, 0, 5, 5]]] * 3, [torch.tensor([[5.0, 5, 2, 2]]), *[torch.zeros(0, 4)] * 2]
+        text = " ".join(str(probes([3], boxes=boxes, ignore=ignore).summary()).split())
+        assert "1 box of pictures that were kept: 1 x ignored box inverted (ignored: of other objects in the" in text
+
+    def test_many_classes_without_a_probe_are_one_line(self):
+        few = str(probes([3, *[0] * 5]).summary()).splitlines()
+        assert [line[0] for line in few[3:9]] == list("abcdef")
+        found = drawn(probes([3, *[0] * 6]), classes=(ClassDraw("c", 9, 4, 0, 0, 0, 4, 0),))
+        lines = str(found.summary()).splitlines()
+        start = lines.index("no probe of 6 classes: `b`, `c`, `d`, `e`, `f`, ...")
+        assert lines[start - 1].startswith("a ")
+        assert any(line.split()[:4] == ["c", "4", "of", "9"] for line in lines)  # why it is empty stays to be seen
+
+    def test_sizes_have_the_width_first(self):
+        images = torch.rand(2, 1, 10, 12)
+        assert "12x10 pixels (width x height), nothing" in str(quiet(images, [0, 0]).summary())
+
+    def test_without_annotations_what_places_take_is_missing_too(self):
+        text = " ".join(str(quiet(torch.rand(3, 1, 10, 10), [0, 0, 1]).summary()).split())
+        assert "boxes or masks, for suspect and confirmed; probes, of which heat at a fixed place takes 20 a " in text
 
     def test_names_are_shortened_in_tables_and_sentences(self):
         long = "<b>" + "n" * 200
