@@ -218,7 +218,7 @@ def next_steps(classes: Sequence[ClassSummary], known: Known) -> Iterator[str]:
     yield from _about_sizes(classes, crops=known.crops)
     few = [f"{c.missing} of `{_short(c.name)}`" for c in classes if c.missing]
     if few:
-        yield f"Add probes with objects of 2 to 70 % of the picture, at least {name_a_few(few)}."
+        yield _ended(f"Add probes with objects of 2 to 70 % of the picture, at least {name_a_few(few)}")
     if len(classes) == 1:
         yield "Add another class: backgrounds of other classes are needed."
     elif any(not c.missing and c.missing_donors for c in classes):
@@ -230,7 +230,7 @@ def next_steps(classes: Sequence[ClassSummary], known: Known) -> Iterator[str]:
         f"{c.missing_recommended} of `{_short(c.name)}`" for c in classes if not c.missing and c.missing_recommended
     ]
     if fewer:
-        yield f"For smaller effects add up to the recommended 40 a class: {name_a_few(fewer)}."
+        yield _ended(f"For smaller effects add up to the recommended 40 a class: {name_a_few(fewer)}")
     if known.duplicates:
         yield (
             "Leave one of each pair out, with probes.without(j for _, j, _ in probes.near_duplicates()): they count "
@@ -238,6 +238,10 @@ def next_steps(classes: Sequence[ClassSummary], known: Known) -> Iterator[str]:
         )
     if not known.doubts:
         yield 'Look once at probes.preview("probes.png"), and keep the set with probes.save(folder).'
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("...") else f"{text}."
 
 
 def _about_sizes(classes: Sequence[ClassSummary], *, crops: bool) -> Iterator[str]:

@@ -285,6 +285,7 @@ class TestWords:
         lines = str(found.summary()).splitlines()
         start = lines.index("no probe of 6 classes: `b`, `c`, `d`, `e`, `f`, ...")
         assert lines[start - 1].startswith("a ")
+        assert found.summary().next[0].endswith("17 of `a`, 20 of `b`, 20 of `c`, 20 of `d`, 20 of `e`, ...")
         assert any(line.split()[:4] == ["c", "4", "of", "9"] for line in lines)  # why it is empty stays to be seen
 
     def test_sizes_have_the_width_first(self):
