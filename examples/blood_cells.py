@@ -78,7 +78,7 @@ class CellClassifier(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=2e-3)
 
 
-def main(data: Path | None, output: Path, epochs: int = 4, side: int | None = 96) -> CAMMonitor:
+def main(data: Path | None, output: Path, epochs: int = 20, side: int | None = 96) -> CAMMonitor:
     """Train and watch; ``side`` of the crops in pixels of the smear, ``None`` for twice the cell's own."""
     seed_everything(0)
     if data is None:
@@ -103,6 +103,8 @@ def main(data: Path | None, output: Path, epochs: int = 4, side: int | None = 96
         DataLoader(Crops(training, augmented), batch_size=32, shuffle=True),
         DataLoader(Crops(held_out, validation), batch_size=64),
     )
+    for verdict in monitor.last_record.verdicts if monitor.last_record else ():
+        print(f"{CLASSES[verdict.class_idx]}: {verdict.level.value}. {verdict.reason}")
     print(f"tensorboard --logdir {output} --samples_per_plugin images=9999")
     return monitor
 
@@ -172,7 +174,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="Pascal VOC folder; without it smears are drawn")
     parser.add_argument("--output", type=Path, default=Path("blood-cells"))
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--side", type=int, default=96, help="of the crops, in pixels of the smear")
     parser.add_argument("--magnified", action="store_true", help="crops as large as the cell asks for instead")
     options = parser.parse_args()

@@ -218,11 +218,11 @@ val_with_boxes = AnnotatedDigits(held_out, draw_tags(held_out.label, strength=0.
 pairs = torch.utils.data.TensorDataset(val_with_boxes.images[:64], val_with_boxes.labels[:64])
 datamodule = pl.LightningDataModule.from_datasets(pairs, pairs, batch_size=32)
 model = DigitClassifier()
-draw_smears(Path("smears"), train=4, val=24)
+draw_smears(Path("blood-cells/smears"), train=4, val=24)
 {snippet}
 assert (record.epochs, record.status, len(rows)) == (tuple(range(20)), "completed", 20 * len(probes))
 assert len(report.classes) == 5
-assert smears.counts == (24, 24, 24)
+assert cells.counts == (24, 24, 24)
 found = {{"epochs": trainer.current_epoch, **{{k: float(v) for k, v in trainer.callback_metrics.items()}}}}
 open("found.json", "w", encoding="utf-8").write(json.dumps(found))
 """
@@ -285,7 +285,7 @@ def test_an_example_goes_from_annotated_smears_to_a_watched_training(tmp_path, m
         assert sheet.size[0] > 900
 
 
-def test_the_command_builds_the_probes_of_the_readme(tmp_path, monkeypatch, capsys):
+def test_the_command_builds_the_probes_of_the_snippet(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     monkeypatch.chdir(tmp_path)
     import blood_cells
@@ -293,12 +293,15 @@ def test_the_command_builds_the_probes_of_the_readme(tmp_path, monkeypatch, caps
     from camdebug import ProbeSet
     from camdebug.cli import main
 
-    blood_cells.draw_smears(Path("smears"), train=1, val=20)
-    (line,) = [line for block in _blocks("bash") for line in block.splitlines() if "probes build" in line]
-    assert main(shlex.split(line)[1:]) == 1  # few platelets are large enough, which it says
-    assert "Needs attention: fewer than 20 usable probes of Platelets." in capsys.readouterr().out
-    assert ProbeSet.load("probes").counts[:2] == (20, 20)
-    assert {"preview.png", "summary.txt"} <= {path.name for path in Path("probes").iterdir()}
+    blood_cells.draw_smears(Path("blood-cells/smears"), train=1, val=20)
+    (block,) = [block for block in _blocks("bash") if "probes build" in block]
+    assert main(shlex.split(block.replace("\\\n", " "))[1:]) == 0
+    assert "3 of 3 classes can be judged; 60 probes of 60 pictures" in capsys.readouterr().out
+    assert {"preview.png", "summary.txt"} <= {path.name for path in Path("cells-too").iterdir()}
+    snippet = next(block for block in _blocks("python") if "ObjectCrops" in block).partition("cells.preview")[0]
+    names: dict[str, object] = {"ProbeSet": ProbeSet}
+    exec(snippet, names)
+    assert ProbeSet.load("cells-too").fingerprint == names["cells"].fingerprint
 
 
 def test_the_commands_are_the_main_job_and_the_tests():

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,16 +152,11 @@ def _drawn(options: argparse.Namespace, transform: Mapping[str, Any]) -> ProbeSe
 
 
 def _source(options: argparse.Namespace) -> Source:
-    from camdebug.sources import VocFolder
     from camdebug.sources.find import find_source
 
     given = {"images": options.images and options.images.absolute(), "split": options.split, **dict(options.option)}
-    chosen = {key: value for key, value in given.items() if value is not None}
-    late = {"format": chosen.pop("format")} if "format" in chosen else {}  # a table's, not that of --format
-    found: Any = find_source(options.source, format=options.format, **chosen)
-    if isinstance(found, VocFolder) and options.images is not None:  # it starts from its own folder
-        late["images"] = os.path.relpath(options.images, found.root)
-    return replace(found, **late)  # type: ignore[no-any-return]
+    chosen = {"format": options.format, **{key: value for key, value in given.items() if value is not None}}
+    return find_source(options.source, **chosen)
 
 
 def _cut(source: Source, options: argparse.Namespace) -> Source:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camdebug.geometry.carrier import Carried
+from camdebug.geometry.carrier import Carried, NotCarried
 from camdebug.geometry.described import described
 from camdebug.geometry.moves import within
 from camdebug.geometry.outcome import carrying, picture_of, put_back
@@ -26,7 +26,15 @@ _FIXED = {
     "VerticalFlip", "Transpose", "Normalize", "ToFloat", "FromFloat", "ToTensorV2", "ToGray", "ToRGB", "InvertImg",
     "NoOp", "Lambda",
 }  # fmt: skip
+# Of cv2, which is theirs to need: BORDER_REFLECT, BORDER_WRAP and BORDER_REFLECT_101; INTER_NEAREST and its _EXACT.
+_MIRRORED = {2, 3, 4}
+_NEAREST, _NEAREST_EXACT = 0, 6
 _CONTAINERS = {"Compose", "Sequential", "ReplayCompose"}
+# Those that scale masks by the nearest pixel, which cv2 takes to be the first one of each cell.
+_RESIZING = {
+    "Resize", "LongestMaxSize", "SmallestMaxSize", "RandomScale", "RandomResizedCrop", "RandomSizedCrop",
+    "RandomSizedBBoxSafeCrop",
+}  # fmt: skip
 _MEND = "A.Normalize() or A.ToFloat(max_value=255), and A.ToTensorV2() at the end make one"
 
 
@@ -46,13 +54,8 @@ class AlbumentationsCarrier:
 
     def carry(self, picture: Image, boxes: Tensor, masks: Tensor, *, seed: int) -> Carried:
         """See :meth:`camdebug.geometry.carrier.Carrier.carry`."""
-
-        def carried(picture: Image, boxes: Tensor, masks: Tensor) -> Carried:
-            with seeded_rng(seed):
-                return self._carried(picture, boxes, masks, seed)
-
-        self.watch.look(carried, picture, seed)
-        return carried(picture, boxes, masks)
+        self.watch.look(self._carried, picture, seed)
+        return self._carried(picture, boxes, masks, seed)
 
     def _carried(self, picture: Image, boxes: Tensor, masks: Tensor, seed: int) -> Carried:
         if hasattr(self.pipeline, "set_random_seed"):
@@ -62,12 +65,18 @@ class AlbumentationsCarrier:
         given: dict[str, Any] = {"image": np.array(picture), "bboxes": visible[rows].numpy(), "rows": rows}
         if len(masks):
             given["masks"] = list(masks.numpy().astype(np.uint8))
-        with carrying("transform"):
+        with carrying("transform"), seeded_rng(seed):
             found = self.pipeline(**given)
         image = _picture(found["image"])
         size = (image.shape[1], image.shape[2])
         kept = torch.as_tensor(np.asarray(found["bboxes"], dtype=np.float64)).reshape(-1, 4)
-        moved = put_back([int(row) for row in found["rows"]], within(kept, size), len(boxes))
+        back = [int(row) for row in found["rows"]]
+        if len(set(back)) < len(back):
+            raise NotCarried(
+                "transform: an object is seen several times in the picture that came out, by a mirrored border or "
+                "shuffled tiles; leave that step out, or pad with border_mode=cv2.BORDER_CONSTANT"
+            )
+        moved = put_back(back, within(kept, size), len(boxes))
         return Carried(image, moved, _masks(found.get("masks", []), size))
 
 
@@ -81,6 +90,8 @@ def albumentations_carrier(transform: Any) -> AlbumentationsCarrier:  # noqa: AN
     import albumentations as theirs
 
     steps = deepcopy(transform)
+    for step in _leaves(steps):
+        _prepare(step)
     whole = type(transform).__name__ in _CONTAINERS - {"Sequential"}
     pipeline = theirs.Compose(
         # The last one does nothing: without any that takes boxes they would be refused.
@@ -90,8 +101,23 @@ def albumentations_carrier(transform: Any) -> AlbumentationsCarrier:  # noqa: AN
     )
     opaque = [step for step in _leaves(pipeline) if not _is_theirs(step)]
     mean, std = _normalisation(pipeline)
-    watch = Watch("transform", " and ".join(type(step).__name__ for step in opaque))
-    return AlbumentationsCarrier(pipeline, described(transform), _is_random(pipeline), mean, std, watch)
+    random = _is_random(pipeline)
+    watch = Watch("transform", " or ".join(type(step).__name__ for step in opaque), random=random)
+    return AlbumentationsCarrier(pipeline, described(transform), random, mean, std, watch)
+
+
+def _prepare(step: Any) -> None:  # noqa: ANN401
+    """Refuse what shows an object several times; let masks go by the middle of pixels, and forget recording."""
+    pads = step.p > 0 and getattr(step, "pad_if_needed", True)
+    if pads and getattr(step, "border_mode", None) in _MIRRORED:
+        raise ValueError(
+            f"transform: expected a border that is of no object, but that of {type(step).__name__} mirrors or wraps "
+            "the picture, so that an object is seen several times; pad with border_mode=cv2.BORDER_CONSTANT"
+        )
+    if type(step).__name__ in _RESIZING and step.mask_interpolation == _NEAREST:
+        step.mask_interpolation = _NEAREST_EXACT
+    if step.deterministic:  # as in a ReplayCompose, which gives each step a place to record to
+        step.set_deterministic(False)
 
 
 def _picture(found: Any) -> Tensor:  # noqa: ANN401
@@ -106,7 +132,7 @@ def _masks(found: Any, size: tuple[int, int]) -> Tensor:  # noqa: ANN401
         return torch.zeros((0, *size), dtype=torch.bool)
     masks = torch.stack([torch.as_tensor(np.asarray(mask)) for mask in found]) != 0
     if masks.shape[1:] != size:
-        raise ValueError(
+        raise NotCarried(
             f"transform: did not carry the masks along: they are for a picture of {masks.shape[1]}x{masks.shape[2]}, "
             f"but the picture that came out is {size[0]}x{size[1]}"
         )

@@ -27,6 +27,10 @@ class Carried:
     masks: Tensor
 
 
+class NotCarried(ValueError):  # noqa: N818 - said as it is
+    """Boxes or masks do not sit where the picture shows the objects: of no picture can they be believed."""
+
+
 class Carrier(Protocol):
     """Of one transform."""
 
@@ -60,6 +64,7 @@ class Carrier(Protocol):
             seed: of random transforms.
 
         Raises:
+            NotCarried: the transform moves pictures otherwise than their annotations.
             TypeError, ValueError: the transform is not of the kind that can be followed.
         """
         ...

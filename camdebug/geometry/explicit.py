@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camdebug.geometry.carrier import Carried
+from camdebug.geometry.carrier import Carried, NotCarried
 from camdebug.geometry.described import described, kind_of
 from camdebug.geometry.moves import Move, Size, within
 from camdebug.geometry.outcome import carrying, picture_of
@@ -32,6 +32,8 @@ class StepsCarrier:
         image_transform: makes the model's input; ``None`` when the steps themselves do.
         steps: what it does to places.
         watch: looks whether they fit each other.
+        said: what the steps are, for messages.
+        mend: for steps that were not given by the user.
     """
 
     argument: str
@@ -42,14 +44,15 @@ class StepsCarrier:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     watch: Watch
+    said: str = "the steps"
+    mend: str = ""
 
     def carry(self, picture: Image, boxes: Tensor, masks: Tensor, *, seed: int) -> Carried:
         """See :meth:`camdebug.geometry.carrier.Carrier.carry`."""
         self.watch.look(self._carried, picture, seed)
-        with seeded_rng(seed):
-            return self._carried(picture, boxes, masks)
+        return self._carried(picture, boxes, masks, seed)
 
-    def _carried(self, picture: Image, boxes: Tensor, masks: Tensor) -> Carried:
+    def _carried(self, picture: Image, boxes: Tensor, masks: Tensor, seed: int) -> Carried:
         before = (picture.height, picture.width)
         boxes, moved = within(boxes.double(), before), picture
         size = before
@@ -57,11 +60,13 @@ class StepsCarrier:
             boxes, masks = move.boxes(boxes, size), move.masks(masks)
             moved = move.picture(moved) if self.image_transform is None else moved
             size = move.size_after(size)
-        image = self._pixels(moved)
+        with seeded_rng(seed):
+            image = self._pixels(moved)
         if tuple(image.shape[1:]) != size:
-            raise ValueError(
-                f"geometry: expected the size of the picture that {self.argument} gives, {image.shape[1]}x"
-                f"{image.shape[2]} for one of {before[0]}x{before[1]}, but the steps give {size[0]}x{size[1]}"
+            raise NotCarried(
+                f"{self.watch.argument}: expected the size of the picture that {self.argument} gives, {image.shape[1]}x"
+                f"{image.shape[2]} for one of {before[0]}x{before[1]}, but {self.said} give {size[0]}x{size[1]}"
+                + (f"; {self.mend}" if self.mend else "")
             )
         return Carried(image, boxes, masks)
 

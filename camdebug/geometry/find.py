@@ -22,7 +22,8 @@ def carrier_of(
 
     Args:
         transform: of torchvision.transforms.v2 or albumentations, single or composed. Of torchvision.transforms of the
-            first kind those that only resize, crop to the centre, pad and recolour, such as ``weights.transforms()``.
+            first kind those that only resize, crop to the centre, pad and recolour, such as ``weights.transforms()``;
+            steps that are nobody's known ones are taken to move nothing, and are watched.
         image_transform: in place of ``transform``: anything that makes the model's input of a Pillow picture. Where it
             moves pixels to is said by ``geometry``.
         geometry: steps of :mod:`camdebug.geometry`; an empty list for a picture that keeps its size. Without an
@@ -67,12 +68,31 @@ def _self_carrying(transform: Any) -> Carrier:  # noqa: ANN401
 def _of_known_places(image_transform: Any) -> Carrier:  # noqa: ANN401
     from camdebug.geometry.torchvision_v1 import is_v1, v1_carrier
 
+    _check_not_albumentations(image_transform)
     if is_v1(image_transform):
         return v1_carrier(image_transform, argument="image_transform")
+
+    from camdebug.geometry.v2_parts import is_v2
+
+    if is_v2(image_transform):
+        raise TypeError(
+            "image_transform: expected geometry=[...] beside it, got torchvision.transforms.v2 alone, which moves "
+            "boxes by itself: pass it as transform="
+        )
     raise TypeError(
         f"image_transform: expected geometry=[...] beside it, for where {kind_of(image_transform)} moves pixels to "
         "cannot be seen: such as [Resize(256), CenterCrop(224)] of camdebug.geometry, or [] if the size stays"
     )
+
+
+def _check_not_albumentations(image_transform: Any) -> None:  # noqa: ANN401
+    from camdebug.geometry.albumentations import is_albumentations
+
+    if is_albumentations(image_transform):
+        raise TypeError(
+            "image_transform: expected a function of a picture, got albumentations, which moves boxes by itself: pass "
+            "it as transform="
+        )
 
 
 def _by_steps(image_transform: Any, geometry: Sequence[Step] | None) -> Carrier:  # noqa: ANN401
@@ -82,6 +102,8 @@ def _by_steps(image_transform: Any, geometry: Sequence[Step] | None) -> Carrier:
         return steps_carrier(None, geometry or ())
     if not callable(image_transform):
         raise TypeError(f"image_transform: expected a function of a picture, got {kind_of(image_transform)}")
+
+    _check_not_albumentations(image_transform)
 
     from camdebug.geometry.torchvision_v1 import moves_at_random
     from camdebug.geometry.v2_parts import is_random

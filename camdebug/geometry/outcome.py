@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,11 @@ def picture_of(found: Any, *, name: str, mend: str = _MEND) -> Tensor:  # noqa: 
     """Return the ``(C, H, W)`` floating picture, or raise with the mend."""
     if isinstance(found, (tuple, list)):
         raise TypeError(f"{name}: expected one picture (C, H, W), got {len(found)} values: crops and views are not one")
+    if isinstance(found, Mapping) and "pixel_values" in found:
+        raise TypeError(
+            f"{name}: expected a floating tensor (C, H, W) to come out, got {kind_of(found)}; give a function that "
+            'takes the picture out of it: lambda picture: processor(picture, return_tensors="pt")["pixel_values"][0]'
+        )
     if not isinstance(found, Tensor):
         raise TypeError(f"{name}: expected a floating tensor (C, H, W) to come out, got {kind_of(found)}; {mend}")
     picture = found.detach().as_subclass(Tensor).cpu()

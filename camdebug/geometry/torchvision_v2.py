@@ -11,7 +11,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from camdebug.geometry import v2_parts
-from camdebug.geometry.carrier import Carried
+from camdebug.geometry.carrier import Carried, NotCarried
 from camdebug.geometry.described import described
 from camdebug.geometry.moves import within
 from camdebug.geometry.outcome import carrying, picture_of, put_back
@@ -40,11 +40,9 @@ class V2Carrier:
     def carry(self, picture: Image, boxes: Tensor, masks: Tensor, *, seed: int) -> Carried:
         """See :meth:`camdebug.geometry.carrier.Carrier.carry`."""
         self.watch.look(self._carried, picture, seed)
-        with seeded_rng(seed):
-            return self._carried(picture, boxes, masks)
+        return self._carried(picture, boxes, masks, seed)
 
-    def _carried(self, picture: Image, boxes: Tensor, masks: Tensor) -> Carried:
-
+    def _carried(self, picture: Image, boxes: Tensor, masks: Tensor, seed: int) -> Carried:
         size = (picture.height, picture.width)
         visible = within(boxes.to(torch.float64), size)
         target = {
@@ -52,15 +50,16 @@ class V2Carrier:
             "masks": tv_tensors.Mask(masks),
             "labels": torch.arange(len(boxes)),
         }
-        with carrying("transform"):
+        with carrying("transform"), seeded_rng(seed):
             output = self.pipeline((picture, target))
         if not (isinstance(output, (tuple, list)) and len(output) == 2 and isinstance(output[1], dict)):
-            raise ValueError(
+            raise NotCarried(
                 "transform: did not carry the boxes along: expected the picture and its target to come out, got "
                 f"{type(output).__name__}; use image_transform= and geometry=[...] instead"
             )
         image = picture_of(output[0], name="transform")
-        return Carried(image, *_annotations(output[1], (image.shape[1], image.shape[2]), len(boxes), len(masks)))
+        size = (image.shape[1], image.shape[2])
+        return Carried(image, *_annotations(output[1], size, len(boxes), len(masks), self.watch.opaque))
 
 
 def v2_carrier(transform: Any) -> V2Carrier:  # noqa: ANN401
@@ -72,12 +71,15 @@ def v2_carrier(transform: Any) -> V2Carrier:  # noqa: ANN401
     pipeline = v2_parts.followable(transform)
     opaque = [v2_parts.name_of(leaf) for leaf in v2_parts.leaves(transform) if v2_parts.is_opaque(leaf)]
     mean, std = v2_parts.normalisation(transform)
-    watch = Watch("transform", " and ".join(opaque))
-    return V2Carrier(pipeline, described(transform), v2_parts.is_random(transform), mean, std, watch)
+    random = v2_parts.is_random(transform)
+    watch = Watch("transform", " or ".join(opaque), random=random)
+    return V2Carrier(pipeline, described(transform), random, mean, std, watch)
 
 
-def _annotations(target: dict[str, Any], size: tuple[int, int], count: int, masks: int) -> tuple[Tensor, Tensor]:
-    found, pixels, rows = _found(target, size)
+def _annotations(
+    target: dict[str, Any], size: tuple[int, int], count: int, masks: int, opaque: str
+) -> tuple[Tensor, Tensor]:
+    found, pixels, rows = _found(target, size, opaque)
     if len(rows) != len(found) and len(found) != count:
         raise ValueError(f"transform: dropped {count - len(found)} of {count} boxes without their labels")
     kept = rows if len(rows) == len(found) else list(range(count))
@@ -87,13 +89,12 @@ def _annotations(target: dict[str, Any], size: tuple[int, int], count: int, mask
     return moved, pixels if len(pixels) == masks else put_back(kept, pixels, masks)
 
 
-def _found(target: dict[str, Any], size: tuple[int, int]) -> tuple[Tensor, Tensor, list[int]]:
-
+def _found(target: dict[str, Any], size: tuple[int, int], opaque: str) -> tuple[Tensor, Tensor, list[int]]:
     boxes, masks = target.get("boxes"), target.get("masks")
     if not isinstance(boxes, tv_tensors.BoundingBoxes) or not isinstance(masks, Tensor):
-        raise ValueError(  # noqa: TRY004 - the transform is of the right type, and not what it gives
+        raise NotCarried(
             f"transform: did not carry the boxes along: they came out as {type(boxes).__name__}, and the masks as "
-            f"{type(masks).__name__}; use image_transform= and geometry=[...] instead"
+            f"{type(masks).__name__}; {_mend_of(opaque)}use image_transform= and geometry=[...] instead"
         )
     _check_size("boxes", boxes.canvas_size, size)
     if len(masks):
@@ -104,9 +105,18 @@ def _found(target: dict[str, Any], size: tuple[int, int]) -> tuple[Tensor, Tenso
     return xyxy.as_subclass(Tensor).double().reshape(-1, 4), pixels, rows
 
 
+def _mend_of(opaque: str) -> str:
+    if not opaque:
+        return ""
+    return (
+        f"{opaque} gets them too: if it is for the picture alone, say `_transformed_types = (PIL.Image.Image, "
+        "tv_tensors.Image)` in its class, or "
+    )
+
+
 def _check_size(what: str, found: Any, size: tuple[int, int]) -> None:  # noqa: ANN401
     if tuple(found) != size:
-        raise ValueError(
+        raise NotCarried(
             f"transform: did not carry the {what} along: they are for a picture of {found[0]}x{found[1]}, but the "
             f"picture that came out is {size[0]}x{size[1]}; a step of it moves pictures alone. Write that step as a "
             "transforms.v2.Transform, or use image_transform= and geometry=[...] instead"

@@ -6,15 +6,13 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
 from camdebug.geometry.described import kind_of
-from camdebug.geometry.moves import Scale
-from camdebug.geometry.steps import CenterCrop
+from camdebug.geometry.v2_exact import exactly
 
 # They change boxes and nothing else: what they do to them says nothing about where the model sees the object.
 _OF_BOXES_ALONE = {
@@ -25,7 +23,7 @@ _OF_BOXES_ALONE = {
     "SetClampingMode",
 }
 _AUTOMATIC = ("AutoAugment", "RandAugment", "TrivialAugmentWide", "AugMix")
-_REFUSED = {
+REFUSED = {
     **dict.fromkeys(("CutMix", "MixUp"), "mixes pictures"),
     **dict.fromkeys(("FiveCrop", "TenCrop"), "gives several pictures"),
     **dict.fromkeys(_AUTOMATIC, "moves pictures and no boxes"),
@@ -42,12 +40,19 @@ _FIXED_IF_SURE = {
     "RandomSolarize",
     "RandomAdjustSharpness",
 }
+# Of others: ToTensor, where the picture is none yet.
+_KNOWN_ELSEWHERE = {("timm.data.transforms", "MaybeToTensor")}
+_CONTAINERS: tuple[type, ...] = (
+    *(v2.Compose, v2.RandomApply, v2.RandomChoice, v2.RandomOrder),
+    *(v1.Compose, v1.RandomApply, v1.RandomChoice, v1.RandomOrder),
+    nn.Sequential,
+)
 _RANDOM = {"ElasticTransform", "GaussianNoise", "ScaleJitter", *_AUTOMATIC}
 
 
 def is_v2(transform: Any) -> bool:  # noqa: ANN401
     """Whether it is a v2 transform, or one of those containers that hold v2 transforms alone."""
-    held = _held(transform)
+    held = held_by(transform)
     if held is not None and not isinstance(transform, v2.Transform):
         return bool(held) and any(is_v2(part) for part in held)
     return isinstance(transform, v2.Transform)
@@ -59,37 +64,40 @@ def followable(transform: Any) -> Any:  # noqa: ANN401
     Raises:
         TypeError: when a step cannot be followed.
     """
-    held = _held(transform)
+    held = held_by(transform)
     if held is None:
         return _step(transform)
-    parts = [followable(part) for part in held] or [v2.Identity()]
-    if isinstance(transform, v2.RandomApply):
+    parts, kind = [followable(part) for part in held] or [v2.Identity()], container_of(transform)
+    if kind == "RandomApply":
         return v2.RandomApply(parts, p=transform.p)
-    if isinstance(transform, v2.RandomChoice):
+    if kind == "RandomChoice":
         return v2.RandomChoice(parts, p=transform.p)
-    return v2.RandomOrder(parts) if isinstance(transform, v2.RandomOrder) else v2.Compose(parts)
+    return v2.RandomOrder(parts) if kind == "RandomOrder" else v2.Compose(parts)
 
 
 def leaves(pipeline: Any) -> list[Any]:  # noqa: ANN401
     """The steps, whatever they are nested in."""
-    held = _held(pipeline)
+    held = held_by(pipeline)
     return [pipeline] if held is None else [leaf for part in held for leaf in leaves(part)]
 
 
 def is_opaque(step: Any) -> bool:  # noqa: ANN401
     """Whether only its author knows what it does: a Lambda, or a class that is not torchvision's."""
-    return isinstance(step, v2.Lambda) or not type(step).__module__.startswith(("torchvision.", "torch.nn."))
+    if isinstance(step, (v1.Lambda, v2.Lambda)):
+        return True
+    known = (type(step).__module__, type(step).__name__) in _KNOWN_ELSEWHERE
+    return not known and not type(step).__module__.startswith(("torchvision.", "torch.nn."))
 
 
 def name_of(step: Any) -> str:  # noqa: ANN401
     """Of a step, for a message."""
     inner = getattr(step, "lambd", None)
-    return f"Lambda of {kind_of(inner)}" if inner is not None else type(step).__name__
+    return f"Lambda of {kind_of(inner)}" if inner is not None else kind_of(step)
 
 
 def is_random(pipeline: Any) -> bool:  # noqa: ANN401
     """Whether it draws anything, by what it is made of."""
-    held, name = _held(pipeline), type(pipeline).__name__
+    held, name = held_by(pipeline), container_of(pipeline)
     if held is None:
         return _draws(pipeline)
     if name in ("RandomChoice", "RandomOrder") and len(held) > 1:
@@ -112,23 +120,35 @@ def normalisation(pipeline: Any) -> tuple[tuple[float, ...] | None, tuple[float,
     return (mean, std) if len(mean) > 1 or grey else (None, None)
 
 
-def _held(transform: Any) -> list[Any] | None:  # noqa: ANN401
+def container_of(transform: Any) -> str | None:  # noqa: ANN401
+    """Which one of torchvision's or torch's containers it is, or is derived from and runs as; ``None`` of a step."""
+    own = type(transform)
+    for kind in _CONTAINERS:
+        if issubclass(own, kind) and all(
+            getattr(own, name, None) is getattr(kind, name, None) for name in ("forward", "__call__")
+        ):
+            return kind.__name__
+    return None
+
+
+def held_by(transform: Any) -> list[Any] | None:  # noqa: ANN401
     """The parts of a container; ``None`` of a single step."""
-    if type(transform) in (v2.Compose, v2.RandomApply, v2.RandomChoice, v2.RandomOrder, v1.Compose):
-        return list(transform.transforms)
-    return list(transform) if type(transform) is nn.Sequential else None
+    kind = container_of(transform)
+    if kind is None:
+        return None
+    return list(transform if kind == "Sequential" else transform.transforms)
 
 
 def _step(step: Any) -> Any:  # noqa: ANN401
     name = type(step).__name__
     if isinstance(step, nn.Identity) or (name in _OF_BOXES_ALONE and not is_opaque(step)):
         return v2.Identity()
+    if not isinstance(step, v2.Transform) and is_opaque(step) and callable(step):
+        return _OfPicture(step)
     _check_step(step, name)
     if isinstance(step, v2.RandomErasing) or (isinstance(step, v2.Lambda) and object in step.types):
         return _OfPicture(step)
-    if type(step) in _EXACT:
-        step = copy(step)
-        step.__class__ = _EXACT[type(step)]
+    step = exactly(step)
     if isinstance(step, v2.ToDtype) and isinstance(step.dtype, dict):
         step = copy(step)
         step.dtype = {**step.dtype, tv_tensors.BoundingBoxes: None, tv_tensors.Mask: None}
@@ -136,9 +156,11 @@ def _step(step: Any) -> Any:  # noqa: ANN401
 
 
 def _check_step(step: Any, name: str) -> None:  # noqa: ANN401
-    if name in _REFUSED:
-        raise TypeError(f"transform: expected a picture with its boxes, but {name} {_REFUSED[name]}; leave it out")
+    if name in REFUSED:
+        raise TypeError(f"transform: expected a picture with its boxes, but {name} {REFUSED[name]}; leave it out")
     if isinstance(step, v2.Transform):
+        _check_border(step, name)
+        _check_own(step, name)
         return
     twin = getattr(v2, name, None) if type(step).__module__.startswith("torchvision.") else None
     mend = f"use transforms.v2.{name}" if twin is not None else "write it as a transforms.v2.Transform"
@@ -150,36 +172,32 @@ def _check_step(step: Any, name: str) -> None:  # noqa: ANN401
     )
 
 
+def _check_border(step: Any, name: str) -> None:  # noqa: ANN401
+    mode = getattr(step, "padding_mode", "constant")
+    pads = (
+        isinstance(step, v2.Pad) or getattr(step, "padding", None) is not None or getattr(step, "pad_if_needed", False)
+    )
+    if not pads or mode == "constant" or (mode == "edge" and type(step) is v2.Pad):
+        return
+    shown = "shows an object once more in the border" if mode in ("reflect", "symmetric") else "moves no boxes"
+    raise ValueError(
+        f"transform: expected a border that is of no object, but {name} with padding_mode={mode!r} {shown}; use "
+        "padding_mode='constant'"
+    )
+
+
+def _check_own(step: Any, name: str) -> None:  # noqa: ANN401
+    own = type(step)
+    if own.transform is v2.Transform.transform and own.forward is v2.Transform.forward and hasattr(own, "_transform"):
+        raise TypeError(
+            f"transform: expected {name} to have transform(self, inpt, params), got _transform, which this torchvision "
+            "never calls; rename it, and _get_params to make_params"
+        )
+
+
 def _home(step: Any) -> str:  # noqa: ANN401
     module = str(getattr(step, "__module__", "an unknown module"))
     return "torchvision.transforms, the first kind" if module.startswith("torchvision.") else module
-
-
-class _CenterCrop(v2.CenterCrop):  # type: ignore[misc]  # torchvision is not typed
-    """Boxes by the padding that torchvision gives a small picture; its own are off by a pixel for some odd sizes."""
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
-        if not isinstance(inpt, tv_tensors.BoundingBoxes):
-            return super().transform(inpt, params)
-        window = CenterCrop(self.size).window(inpt.canvas_size)
-        return functional.crop(inpt, window.top, window.left, window.height, window.width)
-
-
-class _Resize(v2.Resize):  # type: ignore[misc]  # torchvision is not typed
-    """Boxes by float64 ratios, where torchvision's are float32; masks by the pixel in the middle, not the first one."""
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
-        if isinstance(inpt, tv_tensors.Mask):
-            size = super().transform(tv_tensors.Mask(inpt[:1]), params).shape[-2:]
-            return tv_tensors.Mask(Scale(*size).masks(inpt.as_subclass(Tensor)))
-        moved = super().transform(inpt, params)
-        if not isinstance(inpt, tv_tensors.BoundingBoxes):
-            return moved
-        boxes = Scale(*moved.canvas_size).boxes(inpt.as_subclass(Tensor), inpt.canvas_size)
-        return tv_tensors.wrap(boxes, like=moved)
-
-
-_EXACT = {v2.CenterCrop: _CenterCrop, v2.Resize: _Resize}
 
 
 class _OfPicture(nn.Module):
@@ -224,13 +242,14 @@ def _wide(bounds: Any) -> bool:  # noqa: ANN401
 
 def _sure_steps(pipeline: Any) -> list[Any]:  # noqa: ANN401
     """The steps that every picture goes through, in order."""
-    held = _held(pipeline)
+    held = held_by(pipeline)
     if held is None:
         return [pipeline]
-    name = type(pipeline).__name__
+    name = container_of(pipeline)
     sure = name in ("Compose", "Sequential") or (pipeline.p == 1 if name == "RandomApply" else len(held) == 1)
     return [step for part in held for step in _sure_steps(part)] if sure else []
 
 
 def _scales(step: Any) -> bool:  # noqa: ANN401
-    return type(step).__name__ in ("ToTensor", "ConvertImageDtype") or bool(getattr(step, "scale", None) is True)
+    known = type(step).__name__ in ("ToTensor", "MaybeToTensor", "ConvertImageDtype")
+    return known or bool(getattr(step, "scale", None) is True)

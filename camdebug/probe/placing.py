@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camdebug.geometry.carrier import Carried, Carrier
+from camdebug.geometry.carrier import Carried, Carrier, NotCarried
 from camdebug.probe.boxes import coverage
 from camdebug.probe.checks import NOT_IN_PICTURE, check_floating, clean_boxes, plain
 from camdebug.probe.naming import Naming
@@ -109,6 +109,7 @@ class Placer:
 
         Raises:
             Unusable: this picture cannot serve; :class:`NoObject` if that is for lack of an object of the class.
+            NotCarried: the boxes of no picture can be believed.
             TypeError, ValueError: the transform works with none.
         """
         entry = candidate.entry
@@ -167,7 +168,7 @@ class Placer:
         boxes, seed = torch.cat([places.boxes, places.ignore]), seed_of(self.seed, entry.source_id)
         try:
             carried = self.carrier.carry(picture, boxes, places.masks, seed=seed)
-        except Unusable:
+        except (Unusable, NotCarried):
             raise
         except Exception as error:
             self._note_failure(error)
@@ -192,6 +193,8 @@ class Placer:
         """Whether the picture looks different under another seed."""
         try:
             again = self.carrier.carry(picture, boxes, masks, seed=seed ^ 1).image
+        except NotCarried:
+            raise
         except Exception:  # a transform that fails under some seeds only
             return True
         return again.shape != carried.image.shape or not torch.equal(plain(again), plain(carried.image))

@@ -6,6 +6,7 @@ It is read as JSON and checked here, not by pycocotools, which prints, and fails
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ Key = int | str
 Box = tuple[float, float, float, float]
 
 _TABLES = ("images", "annotations", "categories")
+_UNKNOWN = "annotation of an unknown picture"
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,13 @@ class CocoJson:
     """COCO annotations.
 
     Crowds become regions to ignore. A picture of which an annotation cannot be read is left out whole, because its
-    object would be taken for background. Pictures without annotations stay, without objects.
+    object would be taken for background. Pictures without annotations stay, without objects. Ids may be whole numbers
+    in any spelling (``7``, ``7.0``, ``"7"``), or texts. Panoptic annotations are not read.
 
     Args:
         annotation_file: such as ``instances_val2017.json``.
-        images: folder of the pictures; no ``file_name`` may lead out of it.
+        images: folder of the pictures, which ``file_name`` starts from; it may also be absolute, or start with ``../``
+            from the folder of ``annotation_file``, as long as it leads into ``images``.
         use: ``"boxes"`` or ``"masks"`` (polygons and run lengths); they are never mixed.
     """
 
@@ -55,8 +60,10 @@ class CocoJson:
         tables = _tables(given_file("annotation_file", self.annotation_file, most_bytes=None))
         folder = given_folder("images", self.images)
         names = _categories(tables["categories"])
-        pictures, exclusions = _pictures(tables["images"])
-        exclusions += _annotate(pictures, tables["annotations"], partial(self._object, names))
+        pictures, exclusions = _pictures(tables["images"], partial(_inside, Path(self.annotation_file), folder))
+        lost = _annotate(pictures, tables["annotations"], partial(self._object, names))
+        _check_assigned(pictures, tables["annotations"], lost)
+        exclusions += lost
         exclusions += [left_out(each.file, each.fault) for each in pictures if each.fault]
         kept = sorted((each for each in pictures if not each.fault), key=lambda each: each.file)
         entries = [Entry(each.file, folder / each.file, tuple(each.objects), each.size, each.file) for each in kept]
@@ -93,13 +100,13 @@ class _Picture:
     fault: str = ""
 
 
-def _pictures(rows: Sequence[Any]) -> tuple[list[_Picture], list[Exclusion]]:
+def _pictures(rows: Sequence[Any], file: Callable[[object], str]) -> tuple[list[_Picture], list[Exclusion]]:
     """The table of pictures; those that nothing can be assigned to are marked with the reason."""
     found: dict[tuple[Key, str], _Picture] = {}
     exclusions = []
     for number, row in enumerate(rows):
         try:
-            picture = _picture(row, f"images[{number}]")
+            picture = _picture(row, f"images[{number}]", file)
         except Unusable as reason:
             exclusions.append(left_out(f"images[{number}]", reason))
             continue
@@ -115,15 +122,30 @@ def _pictures(rows: Sequence[Any]) -> tuple[list[_Picture], list[Exclusion]]:
     return list(found.values()), exclusions
 
 
-def _picture(row: object, place: str) -> _Picture:
+def _picture(row: object, place: str, file: Callable[[object], str]) -> _Picture:
     fields = _fields(row)
     key, name = _key(fields.get("id")), fields.get("file_name")
     if key is None:
         raise Unusable("no id")
     try:
-        return _Picture(key, inside(name), _size(fields))
+        return _Picture(key, file(name), _size(fields))
     except Unusable as reason:
         return _Picture(key, name if isinstance(name, str) and name else place, None, fault=str(reason))
+
+
+def _inside(listing: Path, folder: Path, name: object) -> str:
+    """A ``file_name`` relative to the folder of the pictures, with ``/``."""
+    try:
+        return inside(name)
+    except Unusable as reason:
+        if "leads out" not in str(reason):
+            raise
+        given = os.path.join(os.path.abspath(listing.parent), text_of(name, "file name").replace("\\", "/"))
+        relative = os.path.relpath(given, os.path.abspath(folder)).replace(os.sep, "/")
+        try:
+            return inside(relative)
+        except Unusable as still:
+            raise Unusable("file name that leads out of images=; give the folder that holds it") from still
 
 
 def _annotate(
@@ -144,13 +166,28 @@ def _annotate(
         if key is not None and seen.setdefault(key, row) is not row and seen[key] == row:
             exclusions.append(left_out(name, "duplicate annotation"))
         elif picture is None:
-            exclusions.append(left_out(name, "annotation of an unknown picture"))
+            exclusions.append(left_out(name, _UNKNOWN))
         elif not picture.fault:
             try:
                 picture.objects.append(read(row, picture.size))
             except Unusable as reason:
                 picture.fault = str(reason)
     return exclusions
+
+
+def _check_assigned(pictures: Sequence[_Picture], rows: Sequence[Any], lost: Sequence[Exclusion]) -> None:
+    """Raise when ids do not meet. Annotations beyond a selection of pictures are none of its concern."""
+    unknown = sum(each.reason == _UNKNOWN for each in lost)
+    without = sum(not each.objects and not each.fault for each in pictures)
+    if 2 * unknown <= len(rows) or 2 * without <= len(pictures):
+        return
+    ids = {picture.key for picture in pictures}
+    named = (row.get("image_id") for row in rows if isinstance(row, dict))
+    strange = next(each for each in named if _key(each) not in ids)
+    raise ValueError(
+        f"annotation_file: {unknown} of {len(rows)} annotations have an image_id that no picture has, such as "
+        f"{strange!r:.80}, where ids of images are like {pictures[0].key!r:.80}; mend the ids"
+    )
 
 
 def _tables(content: bytes) -> dict[str, list[Any]]:
@@ -166,6 +203,11 @@ def _tables(content: bytes) -> dict[str, list[Any]]:
         raise ValueError(
             "annotation_file: expected a JSON object with lists of images, annotations and categories; it has no list "
             f"of {', '.join(missing)}"
+        )
+    if any(isinstance(row, dict) and "segments_info" in row for row in tables["annotations"][:1]):
+        raise ValueError(
+            "annotation_file: expected instances, got panoptic annotations (segments_info), which are not read; pass "
+            "the file of instances, such as instances_val2017.json"
         )
     if not tables["images"]:
         raise ValueError("annotation_file: expected at least one picture in images, got none")
@@ -198,6 +240,11 @@ def _fields(row: object) -> dict[str, Any]:
 
 
 def _key(value: object) -> Key | None:
+    """An id; numbers that went through a table have come back as ``7.0`` or ``"7"``."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _MOST_DIGITS and str(int(value)) == value:
+        return int(value)
     return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 

@@ -55,22 +55,22 @@ def shown(names: Iterable[str]) -> str:
     return (", ".join(listed[:_MOST_SHOWN]) + (", ..." if len(listed) > _MOST_SHOWN else "")) or "nothing"
 
 
-def check_format(format: str) -> None:
+def check_format(box_format: str) -> None:
     """Raise for a format of boxes that there is not."""
-    if format not in get_args(BoxFormat):
-        raise ValueError(f"format: expected 'xyxy', 'xywh' or 'cxcywh', got {format!r:.80}")
+    if box_format not in get_args(BoxFormat):
+        raise ValueError(f"box_format: expected 'xyxy', 'xywh' or 'cxcywh', got {box_format!r:.80}")
 
 
-def corners(numbers: Sequence[float], format: BoxFormat) -> Box:
+def corners(numbers: Sequence[float], box_format: BoxFormat) -> Box:
     """First and second corner from four numbers.
 
     >>> corners([10, 20, 4, 8], "xywh"), corners([10, 20, 4, 8], "cxcywh")
     ((10, 20, 14, 28), (8.0, 16.0, 12.0, 24.0))
     """
     a, b, c, d = numbers
-    if format == "xyxy":
+    if box_format == "xyxy":
         return a, b, c, d
-    if format == "xywh":
+    if box_format == "xywh":
         return a, b, a + c, b + d
     return a - c / 2, b - d / 2, a + c / 2, b + d / 2
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from camdebug.records import Exclusion
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Source, Unusable
-from camdebug.sources.pictures import open_picture, picture_size
+from camdebug.sources.pictures import Exif, open_picture, picture_size, size_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +36,8 @@ class ObjectCrops:
         most: of a class from one picture, the first ones; ``None`` for all. For probes take 1: crops of one picture
             show parts of each other, and what is measured on them is not independent.
         least_side: of the square in pixels; smaller ones are left out.
+        exif: how the source's pictures are turned, as :meth:`ProbeSet.from_source` says it. Its own ``exif`` is for the
+            crops, which have no tag any more.
     """
 
     source: Source
@@ -43,6 +45,7 @@ class ObjectCrops:
     side: int | None = None
     most: int | None = None
     least_side: int = 8
+    exif: Exif = "auto"
 
     def __post_init__(self) -> None:
         if not isinstance(self.context, (int, float)) or not (isfinite(self.context) and self.context >= 1):
@@ -52,6 +55,8 @@ class ObjectCrops:
                 raise ValueError(f"{name}: expected a whole number of at least 1, or None, got {value!r}")
         if type(self.least_side) is not int or self.least_side < 1:
             raise ValueError(f"least_side: expected a whole number of at least 1, got {self.least_side!r}")
+        if self.exif not in get_args(Exif):
+            raise ValueError(f"exif: expected 'auto', 'apply' or 'ignore', got {self.exif!r:.80}")
 
     def read(self) -> Annotations:
         """Read the source's annotations, and turn each object into a picture.
@@ -74,7 +79,7 @@ class ObjectCrops:
         )
 
     def _crops(self, entry: Entry, exclusions: list[Exclusion]) -> Iterator[Entry]:
-        size = entry.size or _size(entry)
+        size = entry.size or _size(entry, self.exif)
         taken: Counter[str] = Counter()
         for number, found in enumerate(entry.objects):
             if found.ignored or found.box is None or taken[found.name] == self.most:
@@ -88,18 +93,18 @@ class ObjectCrops:
             taken[found.name] += 1
             yield Entry(
                 source_id=source_id,
-                picture=partial(_cut, entry, window),
+                picture=partial(_cut, entry, window, self.exif),
                 objects=tuple(_seen(entry.objects, number, window)),
                 size=(window[3] - window[1], window[2] - window[0]),
                 file=entry.file,
             )
 
 
-def _size(entry: Entry) -> tuple[int, int]:
+def _size(entry: Entry, exif: Exif) -> tuple[int, int]:
+    """Of the picture as it will be opened; with ``"auto"`` one without a declared size is never turned."""
     if isinstance(entry.picture, Path):
-        return picture_size(entry.picture)
-    picture = entry.picture()
-    return picture.height, picture.width
+        return picture_size(entry.picture, upright=exif == "apply")
+    return size_of(entry.picture(), upright=exif == "apply")
 
 
 def _window(box: Box, size: tuple[int, int], context: float, fixed: int | None) -> Window | None:
@@ -132,5 +137,11 @@ def _seen(objects: tuple[AnnotatedObject, ...], own: int, window: Window) -> Ite
             yield AnnotatedObject(found.name, (x0 - left, y0 - top, x1 - left, y1 - top), ignored=number != own)
 
 
-def _cut(entry: Entry, window: Window) -> Image:
-    return open_picture(entry).crop(window)
+def _cut(entry: Entry, window: Window, exif: Exif) -> Image:
+    try:
+        return open_picture(entry, exif=exif).crop(window)
+    except Unusable as reason:
+        if "exif=" in str(reason):  # of from_source it would be without effect
+            own = "turned by its EXIF tag, annotated either way; pass exif='apply' or 'ignore' to ObjectCrops"
+            raise Unusable(own) from reason
+        raise

@@ -20,7 +20,7 @@ from camdebug.sources.columns import (
     counted,
     in_pixels,
 )
-from camdebug.sources.csv_rows import UNREADABLE, read_table
+from camdebug.sources.csv_rows import UNREADABLE, fits, read_table
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Kind, Unusable
 from camdebug.sources.paths import check_file, given_folder
 from camdebug.sources.pictures import picture_size
@@ -32,8 +32,9 @@ _BRACKETS = "[](){} "
 class CsvTable:
     """Objects in the rows of a CSV file; rows of one picture belong together.
 
-    A picture with a row that cannot be read is left out whole: the object that is meant would count as background. A
-    row with neither label nor box names a picture without objects.
+    A picture with a row that cannot be read is left out whole: the object that is meant would count as background.
+    Where a line is so broken that the picture cannot be told either, that is an error. A row with neither label nor box
+    names a picture without objects.
 
     Args:
         file: the table, with the names of its columns in the first line.
@@ -43,8 +44,8 @@ class CsvTable:
         label: column of the class names.
         box: the four columns of the boxes, or the one that holds four numbers (``"[10, 20, 30, 40]"``); ``None`` for
             classes without boxes.
-        format: of the four numbers: ``"xyxy"`` corners, ``"xywh"`` first corner, width and height, ``"cxcywh"`` centre,
-            width and height.
+        box_format: of the four numbers: ``"xyxy"`` corners, ``"xywh"`` first corner, width and height, ``"cxcywh"``
+            centre, width and height.
         normalised: whether they are shares of the picture's width and height, not pixels. A picture that an EXIF tag
             turns is then taken upright.
         size: columns of the pictures' width and height; where they are known, pictures of another size are refused.
@@ -60,7 +61,7 @@ class CsvTable:
     picture: str = "filename"
     label: str = "class"
     box: str | Sequence[str] | None = ("xmin", "ymin", "xmax", "ymax")
-    format: BoxFormat = "xyxy"
+    box_format: BoxFormat = "xyxy"
     normalised: bool = False
     size: tuple[str, str] | None = None
     columns: Sequence[str] | None = None
@@ -69,7 +70,7 @@ class CsvTable:
     suffix: str = ""
 
     def __post_init__(self) -> None:
-        check_format(self.format)
+        check_format(self.box_format)
         if not isinstance(self.box, str) and self.box is not None and len(self.box) != 4:
             raise ValueError(f"box: expected four columns, one, or None, got {self.box!r:.80}")
         if self.size is not None and (isinstance(self.size, str) or len(self.size) != 2):
@@ -82,18 +83,27 @@ class CsvTable:
 
         Raises:
             FileNotFoundError, NotADirectoryError: the table or the folder of pictures is not there.
-            ValueError: the table cannot be read, lacks a column, or has no picture that can be used.
+            ValueError: the table cannot be read, lacks a column, has a line that may be of any picture, or no picture
+                that can be used.
         """
         file = Path(self.file)
-        table = read_table(file, delimiter=self._delimiter, encoding=self.encoding, columns=self.columns)
+        table = read_table(
+            file,
+            delimiter=self._delimiter,
+            encoding=self.encoding,
+            columns=self.columns,
+            one_line=(self.picture, *self._box_columns, *(self.size or ())),
+        )
         self._check_columns(table.header, file.name)
         images = file.parent if self.images is None else given_folder("images", self.images)
         found = _Reading(self, Path(os.path.abspath(images)), table.header)
         for place, fields in table.rows:
             found.take(place, fields)
+        for place, fields in table.broken:
+            found.lose(place, fields)
         check_scale(found.numbers, normalised=self.normalised)
         entries = found.entries()
-        faults = (*table.faults, *found.faults)
+        faults = tuple(found.faults)
         if not entries:
             raise ValueError(
                 f"file: no picture of {file.name} can be used, with images={str(found.images)!r}: "
@@ -154,16 +164,21 @@ class _Reading:
 
     def take(self, place: str, fields: tuple[str, ...]) -> None:
         """One row more."""
-        try:
-            key = self._key(fields)
-        except _Fault as fault:
-            self.faults.append(Exclusion(place, str(fault)))
+        picture = self._named(place, fields)
+        if picture is None:
             return
-        picture = self._pictures.setdefault(key, _Picture(None))
         try:
             self._take_object(picture, fields)
         except _Fault as fault:
             picture.fault = picture.fault or str(fault)
+
+    def lose(self, place: str, fields: tuple[str, ...]) -> None:
+        """A line that cannot be read beyond some fields."""
+        if len(fields) <= self._picture:
+            raise ValueError(f"file: {place} is not delimited text, and of which picture it is cannot be told; mend it")
+        picture = self._named(place, fields)
+        if picture is not None:
+            picture.fault = picture.fault or "row that is not delimited text"
 
     def entries(self) -> list[Entry]:
         """The pictures that can be used; the others become faults."""
@@ -174,6 +189,13 @@ class _Reading:
             except (_Fault, Unusable) as fault:
                 self.faults.append(Exclusion(key, str(fault)))
         return found
+
+    def _named(self, place: str, fields: Sequence[str]) -> _Picture | None:
+        try:
+            return self._pictures.setdefault(self._key(fields), _Picture(None))
+        except _Fault as fault:
+            self.faults.append(Exclusion(place, str(fault)))
+            return None
 
     def _key(self, fields: Sequence[str]) -> str:
         """The picture's path relative to the folder of pictures, with ``/``."""
@@ -194,7 +216,7 @@ class _Reading:
         return relative
 
     def _take_object(self, picture: _Picture, fields: tuple[str, ...]) -> None:
-        if len(fields) < self._width or any(fields[self._width :]):
+        if not fits(fields, self._width):
             raise _Fault("row with more or fewer fields than the header")
         if any(UNREADABLE in fields[at] for at in (self._label, *self._box, *self._size)):
             raise _Fault("unreadable character in the row")
@@ -211,7 +233,7 @@ class _Reading:
             return
         numbers = _four_numbers(places)
         self.numbers.append(numbers)
-        picture.objects.append((label, corners(numbers, self._table.format)))
+        picture.objects.append((label, corners(numbers, self._table.box_format)))
 
     def _take_size(self, picture: _Picture, fields: Sequence[str]) -> None:
         width, height = (_whole(fields[at]) for at in self._size) if self._size else (0, 0)
@@ -240,7 +262,8 @@ def _four_numbers(fields: Sequence[str]) -> tuple[float, float, float, float]:
     try:
         a, b, c, d = (float(value) for value in values)
     except ValueError as error:
-        raise _Fault("box that is not four numbers") from error
+        commas = len(fields) == 4 and any(re.fullmatch(r"-?\d+,\d+", value) for value in fields)
+        raise _Fault("box that is not four numbers" + (" (with commas; write 1.5)" if commas else "")) from error
     return a, b, c, d
 
 

@@ -24,6 +24,9 @@ _TABLES = (".csv", ".tsv")
 _YAML = (".yaml", ".yml")
 _JSON, _XML = (".json",), (".xml",)
 
+_VOC_ANNOTATIONS = ("Annotations", "annotations")
+_VOC_PICTURES = ("JPEGImages", "jpegimages", "Images", "images")
+
 _OTHERS = frozenset({"images", "labels", "masks", "annotations", "jpegimages", "imagesets"})
 """Folders of other formats, which are no classes."""
 
@@ -111,17 +114,27 @@ def _only(path: Path, names: Sequence[str]) -> Path:
 
 
 def _voc_folders(path: Path) -> Sequence[str]:
-    inside = path / "Annotations"
-    if inside.is_dir() and _files(inside, _XML):
-        return ["Annotations/*.xml"]
+    if inside := _spelled(path, _VOC_ANNOTATIONS, _has_xml):
+        return [f"{inside}/*.xml"]
     return ["*.xml"] if path.is_dir() and _files(path, _XML) else []
 
 
 def _voc_places(path: Path) -> Mapping[str, Path | str]:
     """With pictures beside the XML files, as labelling programs leave them, both are in the folder itself."""
-    if (path / "Annotations").is_dir() or not path.is_dir() or not _files(path, _XML):
-        return {"root": path}
-    return {"root": path, "annotations": "", "images": ""}
+    annotations, images = _spelled(path, _VOC_ANNOTATIONS), _spelled(path, _VOC_PICTURES)
+    if not annotations and path.is_dir() and _files(path, _XML):
+        return {"root": path, "annotations": "", "images": ""}
+    given = {"annotations": annotations, "images": images}
+    return {"root": path, **{name: folder for name, folder in given.items() if folder}}
+
+
+def _spelled(path: Path, names: Sequence[str], fits: Callable[[Path], bool] = Path.is_dir) -> str | None:
+    """The first of some folders that there is, as it is spelled there."""
+    return next((name for name in names if (path / name).is_dir() and fits(path / name)), None)
+
+
+def _has_xml(folder: Path) -> bool:
+    return any(_files(place, _XML) for place in (folder, *(folder / name for name in class_folders(folder))))
 
 
 def _coco_files(path: Path) -> list[str]:

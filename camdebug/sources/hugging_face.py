@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from camdebug.records import Exclusion
 from camdebug.sources.columns import (
@@ -21,22 +19,19 @@ from camdebug.sources.columns import (
     in_pixels,
     shown,
 )
-from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Unusable
-from camdebug.sources.mask_files import formats_known
-from camdebug.sources.paths import check_file
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Kind, Unusable
+from camdebug.sources.row_pictures import RowPictures
 
 _OBJECT_LABELS = ("category", "categories", "label", "labels", "category_id", "class", "classes", "class_label")
 _PICTURE_LABELS = ("label", "labels", "category", "class", "fine_label")
+_BOXES = ("bbox", "bboxes", "box", "boxes")
 _CROWD = ("iscrowd", "is_crowd")
 _ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class HuggingFaceRows:
-    """Rows with an ``objects`` column, or with a ``label`` alone.
+    """Rows with an ``objects`` column, with boxes and classes in columns of their own, or with a ``label`` alone.
 
     An ``objects`` value is a dict of lists or a list of dicts. Crowds (``iscrowd``) become regions to ignore. A row
     with an object that cannot be read is left out whole: that object would count as background.
@@ -44,13 +39,15 @@ class HuggingFaceRows:
     Args:
         dataset: one part of a ``datasets.Dataset``; it is read through a view, and stays as it is.
         image: column of the pictures: of the feature ``Image``, or bytes, or paths of files.
-        objects: column of the objects; where the default is missing, rows have a class and no boxes.
-        box: field of the box in an object.
-        label: field of the class in an object, or column of it without objects; by default the first there is of
+        objects: column of the objects; where the default is missing, rows have a class and no boxes. ``None`` where the
+            rows themselves have ``box`` and ``label``, lists of them or one each.
+        box: field of the box in an object, or column.
+        label: field of the class in an object, or column; by default the first there is of
             ``category``, ``label`` and their like.
-        format: of the boxes: ``"xywh"`` first corner, width and height, as most are; ``"xyxy"`` corners; ``"cxcywh"``
-            centre, width and height.
-        normalised: whether they are shares of the picture's width and height, which ``size`` must tell.
+        box_format: of the boxes: ``"xywh"`` first corner, width and height, as most are; ``"xyxy"`` corners;
+            ``"cxcywh"`` centre, width and height.
+        normalised: whether they are shares of the picture's width and height. Where ``size`` does not tell these, the
+            header of the picture does, upright.
         size: columns of the pictures' width and height, used where both are there.
         names: of the classes by number, where the features have none.
     """
@@ -58,39 +55,52 @@ class HuggingFaceRows:
     dataset: Any
     _: KW_ONLY
     image: str = "image"
-    objects: str = "objects"
+    objects: str | None = "objects"
     box: str = "bbox"
     label: str | None = None
-    format: BoxFormat = "xywh"
+    box_format: BoxFormat = "xywh"
     normalised: bool = False
     size: tuple[str, str] = ("width", "height")
     names: Sequence[str] | Mapping[int, str] | None = None
 
     def __post_init__(self) -> None:
-        check_format(self.format)
+        check_format(self.box_format)
         _check_dataset(self.dataset)
 
     def read(self) -> Annotations:
-        """Read all columns that are needed, the pictures' excepted.
+        """Read all columns that are needed; of the pictures headers at most, where boxes are shares of their size.
 
         Raises:
             TypeError: the column of objects holds something else.
             ValueError: a column or field is missing, classes are numbers without names, or no row can be used.
         """
         rows = self.dataset.with_format(None)
-        columns = list(rows.column_names)
-        check_columns([("image", self.image)], columns, "the dataset")
-        boxed = self.objects in columns
-        if not boxed and self.objects != "objects":
-            check_columns([("objects", self.objects)], columns, "the dataset")
-        reader = _Reader.of_objects(self, rows.features) if boxed else _Reader.of_labels(self, rows.features)
-        pictures = _encoded(rows, self.image)
-        entries = [_entry(pictures, self.image, *row) for row in reader.rows(rows)]
+        check_columns([("image", self.image)], list(rows.column_names), "the dataset")
+        pictures = RowPictures(rows, self.image)
+        reader = self._reader(rows.features)
+        entries = [
+            Entry(f"row {number}", partial(pictures.open, number), objects, size)
+            for number, objects, size in reader.rows(rows, pictures.upright)
+        ]
         check_scale(reader.numbers, normalised=self.normalised)
         if not entries:
             raise ValueError(f"dataset: no row can be used: {counted(reader.faults) or 'it has none'}")
         source = f"Hugging Face dataset, {len(entries)} pictures"
-        return Annotations(entries, reader.class_names(), "boxes" if boxed else None, source, tuple(reader.faults))
+        return Annotations(entries, reader.class_names(), reader.kind, source, tuple(reader.faults))
+
+    def _reader(self, features: Mapping[str, Any]) -> _Reader:
+        if self.objects is None:
+            return _Reader.of_columns(self, features)
+        if self.objects in features:
+            return _Reader.of_objects(self, features, self.objects)
+        if self.objects != "objects":
+            check_columns([("objects", self.objects)], list(features), "the dataset")
+        if boxes := [name for name in dict.fromkeys((self.box, *_BOXES)) if name in features]:
+            raise ValueError(
+                f"objects: expected a column 'objects', and the dataset has {shown(boxes)} without; pass objects=None "
+                f"and box={boxes[0]!r} where these are boxes, or remove_columns({boxes!r}) for classes alone"
+            )
+        return _Reader.of_labels(self, features)
 
 
 class _Fault(Exception):  # noqa: N818 - a row that cannot be read, with the reason
@@ -105,54 +115,74 @@ class _Reader:
 
     Args:
         source: its arguments.
-        column: that holds objects or classes.
+        columns: the one that holds objects or classes, or those of boxes, classes and more.
         label: field of an object; ``None`` where the column holds classes.
         feature: of the classes.
         size: columns of width and height, or none.
     """
 
     def __init__(
-        self, source: HuggingFaceRows, column: str, label: str | None, feature: object, size: Sequence[str]
+        self, source: HuggingFaceRows, columns: Sequence[str], label: str | None, feature: object, size: Sequence[str]
     ) -> None:
+        self.kind: Kind | None = None if label is None else "boxes"
         self.faults: list[Exclusion] = []
         self.numbers: list[Sequence[float]] = []
-        self._source, self._column, self._label, self._size = source, column, label, size
+        self._source, self._columns, self._label, self._size = source, columns, label, size
         self._names = _names(source.names, feature)
         self._met: dict[str, None] = {}
 
     @classmethod
-    def of_objects(cls, source: HuggingFaceRows, features: Mapping[str, Any]) -> _Reader:
-        fields = _inner(features[source.objects])
+    def of_objects(cls, source: HuggingFaceRows, features: Mapping[str, Any], column: str) -> _Reader:
+        fields = _inner(features[column])
         if not isinstance(fields, Mapping):
-            raise TypeError(f"objects: expected dicts in the column {source.objects!r}, got {fields!r:.80}")
-        where = f"an object in {source.objects!r}"
+            raise TypeError(f"objects: expected dicts in the column {column!r}, got {fields!r:.80}")
+        where = f"an object in {column!r}"
         check_columns([("box", source.box)], list(fields), where)
         label = _label(source.label, _OBJECT_LABELS, list(fields), where)
-        size = source.size if set(source.size) <= set(features) else ()
-        if source.normalised and not size:
-            check_columns([("size", column) for column in source.size], list(features), "the dataset")
-        return cls(source, source.objects, label, fields[label], size)
+        return cls(source, [column], label, fields[label], _size_columns(source, features))
+
+    @classmethod
+    def of_columns(cls, source: HuggingFaceRows, features: Mapping[str, Any]) -> _Reader:
+        check_columns([("box", source.box)], list(features), "the dataset")
+        label = _label(source.label, _OBJECT_LABELS, list(features), "the dataset")
+        columns = [source.box, label, *(name for name in _CROWD if name in features)]
+        return cls(source, columns, label, features[label], _size_columns(source, features))
 
     @classmethod
     def of_labels(cls, source: HuggingFaceRows, features: Mapping[str, Any]) -> _Reader:
         label = _label(source.label, _PICTURE_LABELS, list(features), "the dataset, which has no 'objects'")
-        return cls(source, label, None, features[label], ())
+        return cls(source, [label], None, features[label], ())
 
-    def rows(self, dataset: Any) -> Iterator[Row]:  # noqa: ANN401
-        """Number, objects and size of each row that can be read; the others become faults."""
-        table = dataset.select_columns([self._column, *self._size])
+    def rows(self, dataset: Any, upright: Callable[[int], tuple[int, int]]) -> Iterator[Row]:  # noqa: ANN401
+        """Number, objects and size of each row that can be read; the others become faults.
+
+        Args:
+            dataset: of all columns.
+            upright: height and width of a row's picture.
+        """
+        table = dataset.select_columns([*dict.fromkeys((*self._columns, *self._size))])
         for start in range(0, len(table), _ROWS_AT_ONCE):
             batch = table[start : start + _ROWS_AT_ONCE]
-            for number, value in enumerate(batch[self._column], start=start):
+            for number in range(start, min(start + _ROWS_AT_ONCE, len(table))):
+                row = {column: values[number - start] for column, values in batch.items()}
                 try:
-                    size = _size([batch[column][number - start] for column in self._size])
-                    yield number, tuple(self._objects(value, size)), size
-                except _Fault as fault:
+                    size = _size([row[column] for column in self._size])
+                    if self._source.normalised and self._label is not None and size is None:
+                        size = upright(number)
+                    yield number, tuple(self._objects(self._value(row), size)), size
+                except (_Fault, Unusable) as fault:
                     self.faults.append(Exclusion(f"row {number}", str(fault)))
 
     def class_names(self) -> tuple[str, ...]:
         """Of all classes that have a name, or of those met."""
         return tuple(dict.fromkeys(self._names.values())) if self._names else tuple(self._met)
+
+    def _value(self, row: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Of objects or classes, in whichever columns they are."""
+        if len(self._columns) == 1:
+            return row[self._columns[0]]
+        several = isinstance(row[str(self._label)], list)
+        return {column: row[column] if several else [row[column]] for column in self._columns}
 
     def _objects(self, value: Any, size: tuple[int, int] | None) -> list[AnnotatedObject]:  # noqa: ANN401
         if self._label is None:
@@ -163,8 +193,8 @@ class _Reader:
     def _object(self, item: Mapping[str, Any], size: tuple[int, int] | None) -> AnnotatedObject:
         name = self._name(item.get(str(self._label)))
         box = self._box(item.get(self._source.box))
-        if self._source.normalised:
-            box = in_pixels(box, _known(size))
+        if self._source.normalised and size is not None:
+            box = in_pixels(box, size)
         return AnnotatedObject(name, box, ignored=any(item.get(key) for key in _CROWD))
 
     def _box(self, value: Any) -> Box:  # noqa: ANN401
@@ -173,7 +203,7 @@ class _Reader:
         except (TypeError, ValueError) as error:
             raise _Fault("box that is not four numbers") from error
         self.numbers.append((a, b, c, d))
-        return corners((a, b, c, d), self._source.format)
+        return corners((a, b, c, d), self._source.box_format)
 
     def _name(self, value: object) -> str:
         if value is None or value == "" or value == -1:
@@ -186,45 +216,6 @@ class _Reader:
         if not isinstance(value, int) or value not in self._names:
             raise _Fault("class number without a name")
         return self._names[value]
-
-
-def _entry(pictures: Any, column: str, number: int, objects: tuple[AnnotatedObject, ...], size: Any) -> Entry:  # noqa: ANN401
-    return Entry(f"row {number}", partial(_open, pictures, column, number), objects, size)
-
-
-def _encoded(rows: Any, column: str) -> Any:  # noqa: ANN401
-    """The column of pictures alone, as bytes and paths."""
-    feature = rows.features[column]
-    alone = rows.select_columns([column])
-    return alone.cast_column(column, type(feature)(decode=False)) if type(feature).__name__ == "Image" else alone
-
-
-def _open(pictures: Any, column: str, number: int) -> Image:  # noqa: ANN401
-    """One picture with its header read."""
-    from PIL import Image, UnidentifiedImageError
-
-    content = _content(pictures[number][column])
-    try:
-        return Image.open(BytesIO(content), formats=formats_known())
-    except UnidentifiedImageError as error:
-        raise Unusable("not a picture") from error
-    except Image.DecompressionBombError as error:
-        raise Unusable("more pixels than are decoded") from error
-    except Exception as error:  # readers of damaged headers raise whatever they meet first
-        raise Unusable("truncated or damaged picture") from error
-
-
-def _content(value: Any) -> bytes:  # noqa: ANN401
-    if isinstance(value, Mapping):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes):
-        return value
-    if not isinstance(value, str) or not value:
-        raise Unusable("row without a picture")
-    if "://" in value:
-        raise Unusable("picture that is not on this machine")
-    check_file(Path(value))
-    return Path(value).read_bytes()
 
 
 def _check_dataset(dataset: object) -> None:
@@ -277,10 +268,8 @@ def _one_by_one(value: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401
     return list(value or ())
 
 
-def _known(size: tuple[int, int] | None) -> tuple[int, int]:
-    if size is None:
-        raise _Fault("box in shares of an unknown size")
-    return size
+def _size_columns(source: HuggingFaceRows, features: Mapping[str, Any]) -> Sequence[str]:
+    return source.size if set(source.size) <= set(features) else ()
 
 
 def _size(values: Sequence[Any]) -> tuple[int, int] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +13,18 @@ from numpy.typing import NDArray
 
 from camdebug.sources.entry import Mask, Unusable
 from camdebug.sources.paths import check_file
-from camdebug.sources.pictures import MOST_PIXELS
+from camdebug.sources.pictures import MOST_PIXELS, picture_formats
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Values = NDArray[np.integer[Any]]
 
-_LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")
-_FORMATS = ("PNG", "BMP", "TIFF", "PPM", "GIF", *_LOSSY)
+NOT_BINARY = "mask is not binary; pass threshold= where it is grey or lossy, values= where it has classes"
+
+_LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF", "HEIF")
 _MOST_COLOURS = 4096
+_IN_COLOURS = "mask in colours; as values= give colours, {(255, 0, 0): name}"
 
 
 def read_values(path: Path, *, colours: bool = False) -> Values:
@@ -55,21 +56,31 @@ def mask_of(path: Path, values: Sequence[int], *, colours: bool = False) -> Mask
     return found
 
 
-def binary_mask(path: Path) -> Mask:
+def binary_mask(path: Path, threshold: int | None = None) -> Mask:
     """``(H, W)`` where a mask of two values is not 0. Three or four equal channels count as one.
+
+    Args:
+        path: of the file.
+        threshold: where it is given, masks may have any values, and the object is where they are above it: where it is
+            brighter, if they are in colours or of two levels.
 
     Raises:
         Unusable: it is no such mask, or has no object.
     """
     with quiet(), _opened(path, exact=False) as image:
-        grey = _one_channel(image)
-        there = _present(grey, colours=False)
-        found: Mask = _values(grey, colours=False) != 0
-    if len(there) > 2 or (len(there) == 2 and 0 not in there):
-        raise Unusable("mask is not binary")
-    if not any(there):
-        raise Unusable("mask without an object")
+        grey = _one_channel(image, any_colours=threshold is not None)
+        values = _values(grey, colours=False)
+        if threshold is None:
+            _check_binary(_present(grey, colours=False))
+        found: Mask = values != 0 if threshold is None else values > threshold
+    if not found.any():
+        raise Unusable("mask without an object" + ("" if threshold is None else " above threshold="))
     return found
+
+
+def _check_binary(there: frozenset[int]) -> None:
+    if len(there) > 2 or (len(there) == 2 and 0 not in there):
+        raise Unusable(NOT_BINARY)
 
 
 @contextmanager
@@ -78,15 +89,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@cache
-def formats_known() -> tuple[str, ...]:
-    """Pillow's readers of pixels that are used; others draw, or run programs."""
-    from PIL import Image
-
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def packed(colour: Sequence[int]) -> int:
@@ -115,19 +117,25 @@ def _values(image: Image, *, colours: bool) -> Values:
         channels = np.asarray(image.convert("RGB")).astype(np.int32)
         found: Values = channels[..., 0] * 65536 + channels[..., 1] * 256 + channels[..., 2]
         return found
+    if image.mode == "F":
+        raise Unusable("mask of floating pixels; save it in 8 or 16 bits")
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-        raise Unusable("mask in colours; as values= give colours, {(255, 0, 0): name}")
+        raise Unusable(_IN_COLOURS)
     return np.asarray(image, dtype=np.uint8 if image.mode == "1" else None)
 
 
-def _one_channel(image: Image) -> Image:
+def _one_channel(image: Image, *, any_colours: bool) -> Image:
     """What programs save as grey in colours."""
+    if any_colours and image.mode in ("1", "P", "CMYK", "YCbCr"):
+        image = image.convert("RGB")
     if image.mode not in ("RGB", "RGBA", "LA"):
         return image
     first, *others = image.split()
     opaque = image.mode == "RGB" or others.pop().getextrema() == (255, 255)
+    if opaque and any_colours:
+        return image.convert("L")
     if not opaque or any(other.tobytes() != first.tobytes() for other in others):
-        raise Unusable("mask in colours; as values= give colours, {(255, 0, 0): name}")
+        raise Unusable(_IN_COLOURS)
     return first
 
 
@@ -138,7 +146,7 @@ def _opened(path: Path, *, exact: bool) -> Iterator[Image]:
 
     check_file(path)
     try:
-        image: Any = Image.open(path, formats=formats_known())
+        image: Any = Image.open(path, formats=picture_formats())
     except UnidentifiedImageError as error:
         raise Unusable("mask is not a picture") from error
     except Image.DecompressionBombError as error:
@@ -149,7 +157,7 @@ def _opened(path: Path, *, exact: bool) -> Iterator[Image]:
         if image.width * image.height > MOST_PIXELS:
             raise Unusable(_too_large())
         if exact and image.format in _LOSSY:
-            raise Unusable(f"mask saved as {image.format}, which does not keep values")
+            raise Unusable(f"mask saved as {image.format}, which does not keep values; of one class pass threshold=")
         try:
             image.load()
         except Exception as error:  # of a damaged file decoders raise whatever they meet first

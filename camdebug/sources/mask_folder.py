@@ -13,7 +13,7 @@ from camdebug.records import Exclusion
 from camdebug.sources.columns import counted
 from camdebug.sources.entry import AnnotatedObject, Annotations, Entry, Unusable
 from camdebug.sources.folders import readable
-from camdebug.sources.mask_files import binary_mask, mask_of, packed, quiet, values_in
+from camdebug.sources.mask_files import NOT_BINARY, binary_mask, mask_of, packed, quiet, values_in
 from camdebug.sources.mask_pairs import Pair, pair
 from camdebug.sources.paths import given_folder
 from camdebug.sources.pictures import picture_size
@@ -44,6 +44,7 @@ class MaskFolder:
         ignore: values that are neither object nor background: "void", unsure borders. By default 255, unless ``values``
             names it or has colours.
         class_name: of the objects of binary masks; by default the first folder of their paths.
+        threshold: of binary masks that are not quite, such as JPEGs: the object is where they are above it, often 127.
         suffix: that names of masks have and those of pictures have not, such as ``"_mask"``.
     """
 
@@ -53,15 +54,20 @@ class MaskFolder:
     values: Values | None = None
     ignore: Sequence[Value] | None = None
     class_name: str | None = None
+    threshold: int | None = None
     suffix: str = ""
 
     def __post_init__(self) -> None:
+        if self.threshold is not None and (type(self.threshold) is not int or not 0 <= self.threshold < 65535):
+            raise ValueError(f"threshold: expected a number of 0 to 65534, or None, got {self.threshold!r:.80}")
         if self.values is None:
             if self.ignore is not None:
                 raise ValueError("ignore: expected values= as well, a binary mask has nothing to ignore")
             return
         if self.class_name is not None:
             raise ValueError("class_name: expected it without values=, which name the classes already")
+        if self.threshold is not None:
+            raise ValueError("threshold: expected it without values=, which tell objects already")
         _Values.of(self.values, self.ignore)
 
     def read(self) -> Annotations:
@@ -72,7 +78,7 @@ class MaskFolder:
         """
         images, masks = given_folder("images", self.images), given_folder("masks", self.masks)
         pairs, faults = pair(images, masks, self.suffix)
-        kind = _Binary(self.class_name) if self.values is None else _Values.of(self.values, self.ignore)
+        kind = _Binary(self.class_name, self.threshold) if self.values is None else _Values.of(self.values, self.ignore)
         found = _read(kind, images, masks, pairs)
         entries = [entry for entry in found if isinstance(entry, Entry)]
         faults += [fault for fault in found if isinstance(fault, Exclusion)]
@@ -87,12 +93,14 @@ class _Binary:
     """Masks of one object."""
 
     class_name: str | None
+    threshold: int | None
 
     def entry(self, picture: Path, file: Path, mask: Path) -> Entry:
         name = self.class_name or (readable(Path(picture.parts[0])) if len(picture.parts) > 1 else None)
         if name is None:
             raise Unusable("picture in no class folder (pass class_name= or values=)")
-        return _entry(picture, file, [AnnotatedObject(name, mask=partial(binary_mask, mask))], picture_size(mask))
+        found = AnnotatedObject(name, mask=partial(binary_mask, mask, self.threshold))
+        return _entry(picture, file, [found], picture_size(mask))
 
     def names(self, entries: Iterable[Entry]) -> tuple[str, ...]:
         return tuple(sorted({found.name for entry in entries for found in entry.objects}))
@@ -102,14 +110,15 @@ class _Binary:
         reasons = []
         for mask in masks[:_LOOKED_AT]:
             try:
-                binary_mask(mask)
+                binary_mask(mask, self.threshold)
                 return
             except Unusable as reason:
                 reasons.append(str(reason))
-        if set(reasons) == {"mask is not binary"}:
+        if set(reasons) == {NOT_BINARY}:
             raise ValueError(
                 f"masks: expected two values in a mask, 0 for background, but {masks[0].name} has "
-                f"{_values_of(masks[0])}; pass values={{value: class name}} where they are classes"
+                f"{_values_of(masks[0])}; pass threshold=127 where they are shades of one object, "
+                "values={value: class name} where they are classes"
             )
 
 

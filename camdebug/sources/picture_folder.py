@@ -60,9 +60,10 @@ def _entry(root: Path, file: Path, name: str) -> Entry:
 def _check_classes(root: Path, names: Sequence[str]) -> None:
     if not names:
         raise ValueError(f"root: expected a folder for each class in {root}, it has no folders")
-    if len(names) > 1 and {name.lower() for name in names} <= _PARTS:
+    if {name.lower() for name in names} <= _PARTS:
         raise ValueError(
-            f"root: {shown(names)} are parts of a data set and no classes; give one of them, such as {root / names[-1]}"
+            f"root: expected folders of classes, got parts of a data set ({shown(names)}); give one of them, such as "
+            f"{root / names[-1]}"
         )
 
 

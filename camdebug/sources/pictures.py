@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from functools import cache
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -24,6 +26,8 @@ MOST_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "PPM", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF", "HEIF", "QOI", "ICO")
 
 _ORIENTATION = 0x0112
+_TAGS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+_PNG_TAGS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 
 
 def open_picture(entry: Entry, *, exif: Exif = "auto") -> Image:
@@ -31,13 +35,14 @@ def open_picture(entry: Entry, *, exif: Exif = "auto") -> Image:
 
     Colours become RGB as torchvision's loader makes them: palettes and CMYK are converted, transparency is dropped,
     of an animation the first frame is taken. Grey pictures of 16 bits keep their high byte, as Pillow does it for
-    16-bit colours (its own conversion to RGB cuts grey ones at 255). Floating and 32-bit pictures are refused, since
-    nothing says what is white.
+    16-bit colours (its own conversion to RGB cuts grey ones at 255). Grey ones without a value of 4096 or more are
+    refused, since they would have 16 shades of black: cameras of 12 bits write such. Floating and 32-bit pictures are
+    refused, since nothing says what is white.
 
-    A picture that an EXIF tag turns is stored lying, and may have been annotated either way. With ``"auto"`` the
-    declared size of the entry tells which. Where it does not (squares, half turns, no size) the picture is refused; if
-    the entry has neither boxes nor masks it is left as stored, as torchvision's loader does. TIFF pictures are always
-    turned, by Pillow itself.
+    A picture that an EXIF tag turns (or one of XMP, as Pillow reads both) is stored lying, and may have been annotated
+    either way. With ``"auto"`` the declared size of the entry tells which. Where it does not (squares, half turns, no
+    size) the picture is refused; if the entry has neither boxes nor masks it is left as stored, as torchvision's loader
+    does. TIFF pictures are always turned, by Pillow itself.
 
     Args:
         entry: of a source.
@@ -66,11 +71,11 @@ def open_picture(entry: Entry, *, exif: Exif = "auto") -> Image:
         return _finished(_expect_picture(image), entry, exif)
 
 
-def picture_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
+def picture_size(picture: Path | bytes, *, upright: bool = False) -> tuple[int, int]:
     """Height and width of a picture in pixels, from its header alone.
 
     Args:
-        path: of the file.
+        picture: its file, or what is in it.
         upright: after the turn that its EXIF tag asks for, instead of as stored.
 
     Raises:
@@ -78,18 +83,46 @@ def picture_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _opened(path) as image:
-            width, height = image.size
-            return (width, height) if upright and _orientation(image) >= 5 else (height, width)
+        with _opened(picture) if isinstance(picture, Path) else open_bytes(picture) as image:
+            return size_of(image, upright=upright)
+
+
+def size_of(image: Image, *, upright: bool = False) -> tuple[int, int]:
+    """Height and width of an opened picture in pixels; arguments are those of :func:`picture_size`."""
+    if upright and _tags_follow(image):
+        _decode(image)
+    lying = upright and _orientation(image) >= 5
+    return (image.width, image.height) if lying else (image.height, image.width)
+
+
+def open_bytes(content: bytes) -> Image:
+    """The picture in the content of a file, with its header read and its pixels not.
+
+    Raises:
+        Unusable: it is not a picture that can be opened.
+    """
+    return _header(BytesIO(content))
+
+
+@cache
+def picture_formats() -> tuple[str, ...]:
+    """Pillow's readers that are used, by name."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _opened(path: Path) -> Image:
-    """The picture with its header read and its pixels not."""
+    check_file(path)
+    return _header(path)
+
+
+def _header(source: Path | BytesIO) -> Image:
     from PIL import Image, UnidentifiedImageError
 
-    check_file(path)
     try:
-        image = Image.open(path, formats=_formats())
+        image = Image.open(source, formats=picture_formats())
     except UnidentifiedImageError as error:
         raise Unusable("not a picture") from error
     except Image.DecompressionBombError as error:
@@ -106,14 +139,6 @@ def _too_large() -> str:
     return f"more than {MOST_PIXELS // 1_000_000} million pixels"
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    from PIL import Image
-
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
 def _expect_picture(image: object) -> Image:
     from PIL import Image
 
@@ -125,9 +150,9 @@ def _expect_picture(image: object) -> Image:
 
 
 def _finished(image: Image, entry: Entry, exif: Exif) -> Image:
+    _decode(image)  # first: a PNG may have its tags behind the pixels
     turn = _turn(image, entry, exif)
     _check_size(entry, (image.width, image.height) if turn >= 5 else (image.height, image.width))
-    _decode(image)
     try:
         picture = _rgb(image)
     except (ValueError, OSError) as error:
@@ -158,20 +183,38 @@ def _from_deep(image: Image) -> Image:
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise Unusable("32-bit pixels; save the picture in 8 or 16 bits")
     values = np.asarray(image).astype(np.int64)
-    if 0 < values.max(initial=0) < 256:
+    largest = values.max(initial=0)
+    if 0 < largest < 256:
         raise Unusable("16-bit picture with values below 256 alone; save it in 8 bits")
+    if 256 <= largest < 4096:
+        raise Unusable("16-bit picture with values below 4096 alone, as of 12 bits, would be black; save it in 8 bits")
     return Image.fromarray((values >> 8).astype(np.uint8))
 
 
 def _orientation(image: Image) -> int:
-    """Of the EXIF tag, 1 to 8. 1 is upright, and what a missing or senseless tag means."""
-    if "exif" not in image.info:  # as in TIFF, whose tags are its own
+    """Of the EXIF or XMP tag, 1 to 8. 1 is upright, and what a missing or senseless tag means."""
+    if image.format == "TIFF" or not any(tag in image.info for tag in _TAGS):  # Pillow turns TIFF pictures itself
         return 1
     try:
         value = image.getexif().get(_ORIENTATION)
     except Exception:  # a damaged tag says nothing; the pixels may be whole
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _tags_follow(image: Image) -> bool:
+    """Whether a PNG has tags behind its pixels, of which Pillow knows once it has decoded these."""
+    stream: Any = getattr(image, "fp", None)
+    if image.format != "PNG" or stream is None:
+        return False
+    here, pixels, found = stream.tell(), False, False
+    stream.seek(8)
+    while not found and len(head := stream.read(8)) == 8:
+        pixels |= head[4:] == b"IDAT"
+        found = pixels and head[4:] in _PNG_TAGS
+        stream.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    stream.seek(here)
+    return found
 
 
 def _turn(image: Image, entry: Entry, exif: Exif) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,19 +26,25 @@ Box = tuple[float, float, float, float]
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
+# Of several bytes a character, which the parser does not know; by the names that XML has for them.
+_WIDE = {"gb2312": "gb18030", "gbk": "gb18030", "gb18030": "gb18030", "big5": "big5", "euc-kr": "cp949"}
+_WIDE |= {"shift_jis": "cp932", "euc-jp": "euc_jp"}
+_DECLARED = re.compile(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)[\"'][^>]*>", re.ASCII)
+
 
 @dataclass(frozen=True)
 class VocFolder:
     """A folder of Pascal VOC.
 
-    The picture of an XML file is the one that its ``<filename>`` names, whatever its ending, or the one of the XML's
-    own name; never that of ``<path>``, which is a place on somebody else's disk. Where the two lead to different
-    pictures, the file is left out. Only ``<object>`` with their own ``<bndbox>`` are read, not their parts.
+    The picture of an XML file is the one that its ``<filename>`` names, whatever its ending, first in the sub folder
+    that the XML itself is in; or the one of the XML's own name; never that of ``<path>``, which is a place on somebody
+    else's disk. Where the two lead to different pictures, the file is left out. Only ``<object>`` with their own
+    ``<bndbox>`` are read, not their parts.
 
     Args:
         root: the folder.
         split: of ``ImageSets/Main``, such as ``"val"`` for ``val.txt``; ``None`` for all XML files.
-        annotations: folder of the XML files in ``root``; ``""`` when they lie in it directly.
+        annotations: folder of the XML files, absolute or in ``root``; ``""`` when they lie in it directly.
         images: folder of the pictures, likewise.
         difficult: ``"ignore"`` makes difficult objects regions to ignore, ``"use"`` takes them as any other.
         one_based: in the original convention the first pixel is 1 and the last one belongs to the box. Most tools
@@ -46,8 +53,8 @@ class VocFolder:
 
     root: str | Path
     split: str | None = None
-    annotations: str = "Annotations"
-    images: str = "JPEGImages"
+    annotations: str | Path = "Annotations"
+    images: str | Path = "JPEGImages"
     difficult: Literal["ignore", "use"] = "ignore"
     one_based: bool = False
 
@@ -103,9 +110,10 @@ class VocFolder:
 
     def _entry(self, name: str, folder: Path, root: Path, pictures: _Pictures) -> Entry:
         tree = _parsed(small_file(folder / name))
-        file = _under(self.images, pictures.find(_text(tree, "filename"), _stem(name)))
+        found = pictures.find(_text(tree, "filename"), _stem(name))
+        file = _under(self.images, found)
         objects = tuple(self._object(node) for node in tree.findall("object"))
-        return Entry(text_of(file, "file name"), root / file, objects, size=_size(tree), file=file)
+        return Entry(text_of(file, "file name"), root / self.images / found, objects, size=_size(tree), file=file)
 
     def _object(self, node: Any) -> AnnotatedObject:  # noqa: ANN401
         x1, y1, x2, y2 = _corners(node)
@@ -130,7 +138,7 @@ class _Pictures:
         Raises:
             Unusable: there is none, or it is not clear which.
         """
-        by_name, by_stem = self._named(named), self._by_stem.get(stem, [])
+        by_name, by_stem = self._named(named, PurePosixPath(stem).parent), self._by_stem.get(stem, [])
         found = [file for file in by_name if file in by_stem] if by_name and by_stem else by_name or by_stem
         if not found:
             raise Unusable("<filename> and XML lead to different pictures" if by_name else "missing picture")
@@ -138,15 +146,16 @@ class _Pictures:
             raise Unusable("several pictures of its name")
         return found[0]
 
-    def _named(self, name: str) -> list[str]:
+    def _named(self, name: str, beside: PurePosixPath) -> list[str]:
         try:
             path = PurePosixPath(inside(name))
         except Unusable:  # as if there were none: many tools write the whole path of another disk
             return []
-        for each in (path.as_posix(), path.name):
+        tried = ((beside / path).as_posix(), path.as_posix(), path.name)
+        for each in tried:
             if each in self._files:
                 return [each]
-        for each in (path.as_posix(), path.name):
+        for each in tried:
             if found := self._by_stem.get(each) or self._by_stem.get(_stem(each)):
                 return found
         return []
@@ -157,7 +166,7 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _under(folder: str, name: str) -> str:
+def _under(folder: str | Path, name: str) -> str:
     return name if Path(folder).is_absolute() else (PurePosixPath(folder) / name).as_posix()
 
 
@@ -166,14 +175,28 @@ def _parsed(content: bytes) -> Any:  # noqa: ANN401
     from defusedxml.ElementTree import fromstring
 
     try:
-        tree = fromstring(content)
+        tree = fromstring(_readable(content))
     except DefusedXmlException as error:
         raise Unusable("XML with entities or references to other files") from error
-    except (SyntaxError, ValueError, LookupError, RecursionError) as error:
+    except LookupError as error:
+        raise Unusable("XML in an encoding that is not known; save it in UTF-8") from error
+    except (SyntaxError, ValueError, RecursionError) as error:
         raise Unusable("broken XML") from error
     if tree.tag != "annotation":
         raise Unusable("XML that is no annotation of Pascal VOC")
     return tree
+
+
+def _readable(content: bytes) -> bytes:
+    """XML in an encoding that the parser knows."""
+    declared = _DECLARED.match(content)
+    name = declared[1].decode().lower() if declared else ""
+    if declared is None or name not in _WIDE:
+        return content
+    try:
+        return content[declared.end() :].decode(_WIDE[name]).encode()
+    except UnicodeDecodeError as error:
+        raise Unusable("XML that is not in the encoding it declares; save it in UTF-8") from error
 
 
 def _text(node: Any, tag: str) -> str:  # noqa: ANN401

@@ -107,7 +107,7 @@ def _corners(numbers: list[float]) -> tuple[float, float, float, float]:
 
 def _rows(label_file: Path, names: dict[int, str]) -> list[Row]:
     try:
-        text = _content(label_file).decode()
+        text = _content(label_file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unusable("label file that is no text") from error
     return [_row(line.split(), names) for line in text.splitlines() if line.strip()]
@@ -145,7 +145,7 @@ def _listed(place: Path, bases: tuple[Path, ...]) -> Iterator[Path]:
     if place.is_dir():
         yield from (_absolute(place / file) for file in files_under(place, PICTURE_ENDINGS))
         return
-    text = given_file("split", place).decode(errors="surrogateescape")
+    text = given_file("split", place).decode("utf-8-sig", errors="surrogateescape")
     if "\0" in text:
         raise ValueError(f"split: expected a text file with a path in each line, got other content in {place}")
     for line in filter(None, map(str.strip, text.splitlines())):

@@ -180,7 +180,7 @@ class TestBuild:
         rows = [f"{few / 'JPEGImages'}/{n:03d}.png,{'ab'[n % 2]},16,12,24,24" for n in range(4)]
         (here / "table.csv").write_text("\n".join(["file,kind,x,y,w,h", *(r.replace(f"{few}/", "") for r in rows)]))
         options = ["--option", "picture=file", "--option", "label=kind", "--option", 'box=["x","y","w","h"]']
-        options += ["--option", "format=xywh", "--images", few]
+        options += ["--option", "box_format=xywh", "--images", few]
         assert build("table.csv", *options, named=["--classes", "a,b"]) == 1
         assert ProbeSet.load("set").boxes[0].tolist() == [[4.0, 6.0, 16.0, 18.0]]
         for n in range(4):

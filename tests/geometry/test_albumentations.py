@@ -2,12 +2,14 @@ import random
 import re
 
 import albumentations as A
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from camdebug.geometry import carrier_of
+from camdebug.geometry.carrier import NotCarried
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 BOXES = torch.tensor([[6.0, 4.0, 30.0, 40.0], [0.0, 0.0, 3.0, 2.0]], dtype=torch.float64)
@@ -170,3 +172,48 @@ def test_the_text_is_its_own_and_has_no_addresses():
     assert carrier_of(A.Compose([A.Lambda(image=same)])).text.startswith("Compose(Lambda(name=None, image=same,")
     named = carrier(A.Lambda(image=same, name="same")).text
     assert not re.search("0x[0-9a-f]+", named)
+
+
+MIRRORS = {
+    "pad": A.PadIfNeeded(99, 99, border_mode=cv2.BORDER_REFLECT_101),
+    "wrap": A.Pad(9, border_mode=cv2.BORDER_WRAP),
+    "moved": A.Affine(translate_px=20, border_mode=cv2.BORDER_REFLECT, p=1),
+    "crop": A.CenterCrop(50, 50, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101),
+}
+
+
+@pytest.mark.parametrize("name", MIRRORS)
+def test_borders_that_show_an_object_once_more_are_refused(name):
+    with pytest.raises(
+        ValueError, match=r"^transform: .* seen several times; pad with border_mode=cv2.BORDER_CONSTANT"
+    ):
+        carrier(A.Sequential([MIRRORS[name]], p=1))
+
+
+def test_borders_of_one_colour_or_that_are_never_seen_are_taken():
+    unseen = A.CenterCrop(30, 52, border_mode=cv2.BORDER_REFLECT_101)
+    never = A.Pad(9, border_mode=cv2.BORDER_WRAP, p=0)
+    found = carry(unseen, never, A.Pad(9, border_mode=cv2.BORDER_REPLICATE))
+    assert found.boxes[0].tolist() == pytest.approx([11, 9, 35, 39], abs=1e-4)
+
+
+def test_an_object_that_comes_back_in_pieces_is_an_error_of_the_whole():
+    box = torch.tensor([[1.0, 1.0, 59.0, 39.0]], dtype=torch.float64)
+    with pytest.raises(NotCarried, match=r"^transform: an object is seen several times"):
+        carry(A.RandomGridShuffle((2, 2), p=1), boxes=box, masks=MASKS[:0])
+
+
+def test_a_compose_that_records_is_followed():
+    found = carrier_of(A.ReplayCompose([A.CenterCrop(30, 52), FLOAT])).carry(PICTURE, BOXES, MASKS, seed=0)
+    assert found.boxes[0].tolist() == pytest.approx([2, 0, 26, 30], abs=1e-4)
+
+
+def test_resized_masks_lie_in_the_middle_of_their_boxes():
+    masks = torch.zeros((16, 40, 60), dtype=torch.bool)
+    for row, mask in enumerate(masks):
+        mask[8 + row // 4 : 28 + row // 4, 8 + row % 4 : 40 + row % 4] = True
+    for step in (A.Resize(10, 15), A.Sequential([A.SmallestMaxSize(10)], p=1), A.Compose([A.LongestMaxSize(15)])):
+        found = carry(step, masks=masks).masks
+        middles = torch.stack([torch.nonzero(mask).double().mean(0) + 0.5 for mask in found]).mean(0)
+        # by the first pixel of four it would be 0.375 away
+        assert middles.tolist() == pytest.approx([(18 + 1.5) / 4, (24 + 1.5) / 4], abs=0.13)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 from torchvision import models
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms._presets import OpticalFlow, SemanticSegmentation
 
 from camdebug.geometry import CenterCrop, HorizontalFlip, Pad, Resize, carrier_of
+from camdebug.geometry.carrier import NotCarried
 from camdebug.geometry.described import described
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
@@ -143,18 +143,96 @@ def test_others_of_the_first_kind_are_refused_and_the_same_in_v2_is_written_out(
         carrier_of(v1.Compose(steps))
     message = str(error.value)
     assert "in which RandomResizedCrop moves pictures and leaves boxes behind" in message
-    twin = re.search(r"v2\.Compose\(\[.*\]\)(?=;)", message)[0]
-    made = eval(twin, {"v2": v2, "torch": torch, "InterpolationMode": v2.InterpolationMode})
+    made = written(message)
     names = ["RandomResizedCrop", "RandomHorizontalFlip", "ToImage", "ToDtype", "Normalize"]
     assert [type(step).__name__ for step in made.transforms] == names
     assert carrier_of(made).carry(PICTURE, BOXES, MASKS, seed=0).image.shape == (3, 8, 8)
 
 
 def test_a_function_among_those_of_the_first_kind_is_named():
-    with pytest.raises(TypeError, match=r"^transform: .* the function prepare moves .*; write the function prepare"):
-        carrier_of(v1.Compose([v1.Resize(8), prepare]))
-    with pytest.raises(TypeError, match=r"^transform: .* Pad moves .*Compose\(\[v2.Pad\(padding=3, fill=0, padding_m"):
-        carrier_of(nn.Sequential(v1.Pad(3, padding_mode="reflect")))
+    with pytest.raises(TypeError, match=r"^transform: .* RandomCrop moves .*; write the function prepare as a transf"):
+        carrier_of(v1.Compose([v1.RandomCrop(8), prepare]))
+    with pytest.raises(
+        NotCarried, match=r"^transform: .* 20x20 for one of 40x60, but its steps without the function pr"
+    ):
+        carry(v1.Compose([v1.Resize(8), prepare]))
+
+
+def rgb(picture):
+    return picture.convert("RGB")
+
+
+def mirror(picture):
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+
+class Tensors(v1.ToTensor):
+    """As timm has one: a step of somebody else's that moves nothing."""
+
+
+@pytest.mark.parametrize("step", [rgb, v1.Lambda(rgb), Tensors()])
+def test_steps_of_others_among_those_of_the_first_kind_are_taken_to_move_nothing_and_watched(step):
+    last = [] if isinstance(step, Tensors) else [v1.ToTensor()]
+    pipeline = v1.Compose([v1.Resize(20), v1.CenterCrop(20), step, *last])
+    for found in (carry(pipeline), carry(image_transform=pipeline)):
+        assert torch.equal(found.image, pipeline(PICTURE))
+        assert found.boxes.tolist() == [[0.0, 2.0, 10.0, 20.0]]
+    with pytest.raises(
+        NotCarried, match=r"^image_transform: did not carry .* the function mirror or .* moves the picture"
+    ):
+        carry(image_transform=v1.Compose([mirror, *pipeline.transforms]))
+
+
+def written(message):
+    twin = re.search(r"v2\.Compose\(\[.*\]\)$", message)[0]
+    return eval(twin, {"v2": v2, "torch": torch, "InterpolationMode": v2.InterpolationMode})
+
+
+def test_the_mend_of_the_first_kind_is_python_and_names_the_argument():
+    steps = [v1.RandomApply([v1.RandomCrop(8, padding=2, padding_mode="edge")], p=0.25), v1.ToTensor()]
+    with pytest.raises(TypeError, match=r"^image_transform: expected transforms.v2, .* in which RandomCrop") as error:
+        carrier_of(None, image_transform=v1.Compose(steps))
+    perhaps = written(str(error.value)).transforms[0]
+    assert (type(perhaps), perhaps.p) == (v2.RandomApply, 0.25)
+    assert perhaps.transforms[0].padding_mode == "edge"
+    with pytest.raises(TypeError, match=r"in which FiveCrop moves .*; leave FiveCrop out, for it gives several pict"):
+        carrier_of(v1.Compose([v1.FiveCrop(8), v1.ToTensor()]))
+
+
+def test_padding_with_the_edge_is_padding():
+    for pad in (v1.Compose([v1.Pad(3, padding_mode="edge"), v1.ToTensor()]), edge := v2.Pad(3, padding_mode="edge")):
+        pipeline = v2.Compose([edge, v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]) if pad is edge else pad
+        found = carry(pipeline)
+        assert torch.equal(found.image, torch.as_tensor(pipeline(PICTURE)))
+        assert found.boxes.tolist() == [[9.0, 7.0, 33.0, 43.0]]
+
+
+def test_steps_that_may_be_left_out_draw_places_unless_they_only_recolour():
+    coloured = v1.Compose([v1.Resize(20), v1.RandomApply([v1.ColorJitter(0.5)]), v1.ToTensor()])
+    for found in (carry(coloured), carry(image_transform=coloured, geometry=[Resize(20)])):
+        assert found.boxes.tolist() == [[3.0, 2.0, 15.0, 20.0]]
+    assert carry(v1.Compose([v1.RandomApply([v1.Resize(20)], p=0), v1.ToTensor()])).boxes.tolist() == BOXES.tolist()
+    for moving in (v1.RandomApply([v1.Resize(20)]), v1.RandomChoice([v1.Resize(20), v1.CenterCrop(20)])):
+        name = f"{type(moving).__name__} of Resize"
+        for arguments in ({}, {"geometry": [Resize(20)]}):
+            with pytest.raises(TypeError, match=f"^image_transform: .* {name}"):
+                carrier_of(None, image_transform=v1.Compose([moving, v1.ToTensor()]), **arguments)
+
+
+def test_what_moves_boxes_by_itself_is_to_be_passed_as_transform():
+    albumentations = pytest.importorskip("albumentations")
+    for image_transform in (v2.Compose([v2.Resize(8)]), albumentations.Resize(8, 8)):
+        with pytest.raises(TypeError, match=r"^image_transform: .* moves boxes by itself: pass it as transform=$"):
+            carrier_of(None, image_transform=image_transform)
+
+
+def test_a_batch_of_features_says_how_to_take_the_picture_out():
+    def processor(picture):
+        return {"pixel_values": [np.zeros((3, 8, 8))]}
+
+    mend = re.escape('lambda picture: processor(picture, return_tensors="pt")["pixel_values"][0]')
+    with pytest.raises(TypeError, match=f"^image_transform: expected a floating tensor .*{mend}$"):
+        carry(image_transform=processor, geometry=[])
 
 
 def test_an_output_that_no_model_takes_names_its_argument():

@@ -1,3 +1,4 @@
+import functools
 import random
 import re
 
@@ -9,6 +10,7 @@ from torch import nn
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from camdebug.geometry import carrier_of
 
@@ -149,7 +151,6 @@ REFUSED = {
     "got Resize of torchvision.transforms, the first kind among them": v1.Resize(8),
     "use transforms.v2.Resize, or use image_transform=": v1.Resize(8),
     "use transforms.v2.ToImage() and transforms.v2.ToDtype(torch.float32, scale=True), or": v1.ToTensor(),
-    "got the function mirror of": mirror,
     "write it as a transforms.v2.Transform": nn.Conv2d(3, 3, 1),
 }
 
@@ -245,8 +246,18 @@ def test_boxes_lost_without_their_labels_are_an_error():
 
 
 def test_what_torchvision_cannot_do_to_boxes_is_said_with_its_reason():
-    with pytest.raises(ValueError, match=r"^transform: could not carry a picture with its boxes and masks: Padding"):
-        carry(v2.Pad(3, padding_mode="reflect"))
+    for step in (
+        v2.Pad(3, padding_mode="reflect"),
+        v2.Pad(3, padding_mode="symmetric"),
+        v2.RandomCrop(8, padding=2, padding_mode="edge"),
+        v2.RandomCrop(8, pad_if_needed=True, padding_mode="reflect"),
+    ):
+        message = (
+            f"^transform: .*, but {type(step).__name__} with padding_mode='{step.padding_mode}' .*; use padding_mode="
+        )
+        with pytest.raises(ValueError, match=message):
+            carrier(step)
+    assert carry(v2.RandomCrop(8, padding_mode="reflect")).image.shape == (3, 8, 8)
 
 
 RANDOM = {
@@ -332,3 +343,118 @@ def test_no_normalisation_is_read_where_it_is_not_sure():
     assert of(v2.ToImage(), v2.Lambda(lambda picture: picture / 255), NORMALIZE) == (None, None)
     assert of(*FLOATS, v2.Normalize([0.5], [0.5])) == (None, None)
     assert of(v2.Grayscale(), *FLOATS, v2.Normalize([0.5], [0.25])) == ((0.5,), (0.25,))
+
+
+class Squared(nn.Module):
+    def forward(self, picture):
+        return picture
+
+
+@pytest.mark.parametrize(
+    "step", [lambda picture: picture.convert("RGB"), functools.partial(Image.Image.convert, mode="RGB"), Squared()]
+)
+def test_any_function_among_the_steps_gets_the_picture_alone_and_is_watched(step):
+    found = carry(step, v2.ToImage(), v2.Resize(20))
+    assert found.boxes[0].tolist() == [3.0, 2.0, 15.0, 20.0]
+    with pytest.raises(ValueError, match=r"^transform: did not carry the boxes along: .* the function mirror .*moves"):
+        carry(mirror, step)
+
+
+class OwnCompose(v2.Compose):
+    """As users derive one, to say something more in it."""
+
+
+class Backwards(v2.Compose):
+    def forward(self, *inputs):
+        return super().forward(*inputs)
+
+
+def test_a_compose_of_ones_own_is_opened_unless_it_runs_otherwise():
+    pipeline = OwnCompose([v2.Resize(20), v2.SanitizeBoundingBoxes(min_size=20), *FLOATS, NORMALIZE])
+    subject = carrier_of(pipeline)
+    assert subject.carry(PICTURE, BOXES, MASKS, seed=0).boxes[1].tolist() == [0.0, 0.0, 1.5, 1.0]
+    assert (subject.mean, subject.std) == (MEAN, STD)
+    assert carrier_of(OwnCompose([v2.RandomCrop(8)])).random is True
+    assert (carrier_of(Backwards(pipeline.transforms)).mean, subject.mean) == (None, MEAN)
+
+
+@pytest.mark.parametrize("floats_first", [False, True])
+@pytest.mark.parametrize("angle", [7, 45, 77, 90])
+def test_a_turned_picture_that_grows_takes_boxes_and_masks_with_it(angle, floats_first):
+    size = (200, 300)
+    values = np.zeros((*size, 3), dtype=np.uint8)
+    values[40:120, 60:160] = 255
+    masks = torch.from_numpy(values[None, :, :, 0] > 0)
+    turn = v2.RandomRotation((angle, angle), expand=True)
+    pipeline = v2.Compose([*FLOATS, turn] if floats_first else [turn, *FLOATS])
+    box = torch.tensor([[60.0, 40.0, 160.0, 120.0]], dtype=torch.float64)
+    found = carrier_of(pipeline).carry(Image.fromarray(values), box, masks, seed=0)
+    assert torch.equal(found.image, torch.as_tensor(pipeline(Image.fromarray(values))))
+    rows, columns = torch.nonzero(found.image[0] > 0.5, as_tuple=True)
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert found.boxes[0].tolist() == pytest.approx([float(side) for side in seen], abs=1.5)
+    middle = torch.nonzero(found.masks[0]).double().mean(0)
+    assert middle.tolist() == pytest.approx(torch.nonzero(found.image[0] > 0.5).double().mean(0).tolist(), abs=0.75)
+
+
+SCALED = {
+    "crop": v2.RandomResizedCrop((50, 75), scale=(1, 1), ratio=(1.5, 1.5)),
+    "jitter": v2.ScaleJitter((75, 50), scale_range=(1, 1)),
+    "shorter side": v2.RandomShortestSize([50]),
+    "any side": v2.RandomResize(50, 51),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_random_sizes_leave_masks_in_the_middle_of_their_boxes(name):
+    subject = carrier(SCALED[name])
+    masks = torch.zeros((16, 200, 300), dtype=torch.bool)
+    for row, mask in enumerate(masks):
+        mask[40 + row // 4 : 100 + row // 4, 40 + row % 4 : 120 + row % 4] = True
+    left, top = torch.arange(16) % 4 + 40.0, torch.arange(16) // 4 + 40.0
+    boxes = torch.stack([left, top, left + 80, top + 60], 1).double()
+    found = subject.carry(Image.new("RGB", (300, 200)), boxes, masks, seed=0)
+    assert torch.allclose(found.boxes, boxes / 4, rtol=0, atol=1e-12)
+    middles = torch.stack([torch.nonzero(mask).double().mean(0) + 0.5 for mask in found.masks])
+    off = middles - torch.stack([found.boxes[:, 1::2].mean(1), found.boxes[:, 0::2].mean(1)], 1)
+    # four pixels become one: the one in the middle is the third, and by the first one it would be -0.375
+    assert off.mean(0).abs().tolist() == [pytest.approx(0.125, abs=1e-9)] * 2
+
+
+def test_a_random_crop_of_odd_places_keeps_its_boxes_exactly():
+    found = carrier(v2.RandomResizedCrop((20, 20))).carry(PICTURE, BOXES[:1], MASKS[:0], seed=3)
+    torch.manual_seed(3)
+    top, left, height, width = v2.RandomResizedCrop((20, 20)).make_params([PICTURE]).values()
+    expected = functional.resized_crop(PICTURE, top, left, height, width, [20, 20])
+    assert torch.equal(found.image, torch.as_tensor(v2.Compose(FLOATS)(expected)))
+    scale = torch.tensor([20 / width, 20 / height] * 2, dtype=torch.float64)
+    moved = (BOXES[0] - torch.tensor([left, top] * 2)) * scale
+    assert found.boxes[0].tolist() == pytest.approx(moved.clamp(0, 20).tolist(), abs=1e-12)
+
+
+class Divided(v2.Transform):
+    def transform(self, inpt, params):
+        return inpt / 255
+
+
+class OfPictures(Divided):
+    _transformed_types = (tv_tensors.Image,)
+
+
+def test_a_step_of_ones_own_that_takes_boxes_for_pixels_is_named_with_the_mend():
+    with pytest.raises(
+        ValueError, match=r"^transform: did not carry .* Tensor; Divided gets them too: .*_transformed_t"
+    ):
+        carry(v2.ToImage(), Divided(), floats=False)
+    assert torch.equal(carry(v2.ToImage(), OfPictures(), floats=False).boxes, BOXES)
+
+
+def test_a_step_in_the_old_way_is_refused_for_torchvision_never_calls_it():
+    class Old(v2.Transform):
+        def _transform(self, inpt, params):
+            return inpt
+
+    with pytest.raises(
+        TypeError, match=r"^transform: expected Old to have transform\(self, inpt, params\), got _transf"
+    ):
+        carrier(Old())

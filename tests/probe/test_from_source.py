@@ -15,7 +15,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from camdebug import ProbeSet
-from camdebug.geometry.carrier import Carried
+from camdebug.geometry import CenterCrop, Resize
+from camdebug.geometry.carrier import Carried, NotCarried
 from camdebug.probe.drawing import Limits
 from camdebug.probe.from_source import build
 from camdebug.records import ClassDraw, Exclusion
@@ -395,6 +396,34 @@ class TestTransform:
         book = Book(*[[cat()] for _ in range(4)])
         content = build(book, Own(RuntimeError("no"), fails_at=2), limits=self.LIMITS, class_names=["cat"]).content
         assert content.exclusions == (Exclusion("p2.png", "the transform failed (RuntimeError)"),)
+
+    @pytest.mark.parametrize("fails_at", [0, 2])
+    def test_boxes_that_do_not_follow_in_one_picture_are_an_error_of_the_whole_set(self, fails_at):
+        book, lost = Book(*[[cat()] for _ in range(4)]), NotCarried("geometry: did not carry the boxes along")
+        with pytest.raises(NotCarried, match=r"^geometry: did not carry"):
+            build(book, Own(lost, fails_at=fails_at), limits=self.LIMITS, class_names=["cat"])
+
+    def test_boxes_that_do_not_follow_under_another_seed_are_one_too(self):
+        seeds = set()
+
+        class Once(Own):
+            def carry(self, picture, boxes, masks, *, seed):
+                seeds.add(seed)
+                if len(seeds) == 2:
+                    raise NotCarried("geometry: did not carry the boxes along")
+                return Own.carry(self, picture, boxes, masks, seed=seed)
+
+        with pytest.raises(NotCarried, match=r"^geometry: did not carry"):
+            build(Book([cat()]), Once(), limits=self.LIMITS, class_names=["cat"])
+
+    @pytest.mark.parametrize("sizes", [[SIZE, (20, 20)], [(20, 20), SIZE]])
+    def test_a_geometry_that_is_right_for_squares_alone_makes_no_set_whatever_comes_first(self, sizes):
+        book = Book(*[[cat()] for _ in range(8)], size=sizes * 4, declared=None)
+        squeeze = v2.Compose([v2.Resize((20, 20)), TENSOR])
+        with pytest.raises(NotCarried, match=r"^geometry: did not carry the boxes along: .* out of one of 20x30;"):
+            quietly(book, transform=None, image_transform=squeeze, geometry=[Resize(20), CenterCrop(20)])
+        probes = quietly(book, transform=None, image_transform=squeeze, geometry=[Resize((20, 20))])
+        assert len(probes.images) == 8
 
     @pytest.mark.parametrize("count", [1, 30])
     def test_a_transform_that_never_works_is_an_error_with_its_cause(self, count):

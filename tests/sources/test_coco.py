@@ -168,11 +168,12 @@ def test_a_mask_for_a_bomb_is_not_made():
         coco_mask({"size": [10**6, 10**6], "counts": [10**12]}, (10**6, 10**6))
 
 
+OUTSIDE = "file name that leads out of images=; give the folder that holds it"
 PICTURE_FAULTS = [
-    ({"file_name": "../out.png"}, "../out.png", "file name that leads out of the folder"),
-    ({"file_name": "/etc/passwd"}, "/etc/passwd", "file name that leads out of the folder"),
-    ({"file_name": "..\\out.png"}, "..\\out.png", "file name that leads out of the folder"),
-    ({"file_name": "C:/out.png"}, "C:/out.png", "file name that leads out of the folder"),
+    ({"file_name": "../out.png"}, "../out.png", OUTSIDE),
+    ({"file_name": "/etc/passwd"}, "/etc/passwd", OUTSIDE),
+    ({"file_name": "..\\out.png"}, "..\\out.png", OUTSIDE),
+    ({"file_name": "C:/out.png"}, "C:/out.png", OUTSIDE),
     ({"file_name": ""}, "images[1]", "no file name"),
     ({"file_name": None}, "images[1]", "no file name"),
     ({"file_name": ["a"]}, "images[1]", "no file name"),
@@ -248,6 +249,57 @@ def test_annotations_of_no_picture_and_repeated_ones_are_counted(coco):
         Exclusion("annotations[4]", "no JSON object"),
         Exclusion("annotations[5]", "annotation of an unknown picture"),
     )
+
+
+@pytest.mark.parametrize("spelling", [float, str], ids=["7.0", "'7'"])
+@pytest.mark.parametrize("where", ["images", "annotations", "both"])
+def test_whole_numbers_are_ids_in_any_spelling(coco, spelling, where):
+    there, here = (spelling if where != other else int for other in ("annotations", "images"))
+    rows = [annotation(here(1), here(7), category=here(18)), annotation(here(2), here(9), category=here(0))]
+    categories = [{**each, "id": there(each["id"])} for each in CATEGORIES]
+    found = coco([picture(there(7), "a.png"), picture(there(9), "b.png")], rows, categories).read()
+    assert [[each.name for each in entry.objects] for entry in found.entries] == [["dog"], ["cat"]]
+    assert (found.names, found.exclusions) == (("cat", "dog", "tooth brush é"), ())
+
+
+def test_ids_that_are_no_whole_numbers_are_none_and_texts_stay_texts(coco):
+    images = [picture(7.5, "a.png"), picture(float("nan"), "b.png"), picture("007", "c.png"), picture(7, "d.png")]
+    found = coco(images, [annotation(1, "007"), annotation(2, 7), annotation(3, 7)]).read()
+    assert [(entry.file, len(entry.objects)) for entry in found.entries] == [("c.png", 1), ("d.png", 2)]
+    assert [each.reason for each in found.exclusions] == ["no id", "no id"]
+
+
+def test_ids_that_do_not_meet_are_an_error_and_a_selection_of_pictures_is_none(coco):
+    rows = [annotation(number, f"img_{number}") for number in range(3)]
+    with pytest.raises(ValueError) as caught:
+        coco([picture(1, "a.png"), picture(2, "b.png")], rows).read()
+    assert str(caught.value) == (
+        "annotation_file: 3 of 3 annotations have an image_id that no picture has, such as 'img_0', where ids of "
+        "images are like 1; mend the ids"
+    )
+    found = coco([picture("img_2", "a.png")], rows).read()
+    assert len(found.entries[0].objects) == 1
+    assert [each.reason for each in found.exclusions] == ["annotation of an unknown picture"] * 2
+
+
+@pytest.mark.parametrize("name", ["{}/pictures/a.png", "../pictures/a.png", "..\\pictures\\a.png"])
+def test_names_that_lead_into_the_folder_of_pictures_by_another_way_are_followed(tmp_path, name):
+    (tmp_path / "json").mkdir()
+    (tmp_path / "pictures").mkdir()
+    listing = tmp_path / "json" / "a.json"
+    images = [picture(1, name.format(tmp_path)), picture(2, "../secret.png")]
+    listing.write_text(json.dumps({"images": images, "annotations": [annotation(1, 1)], "categories": CATEGORIES}))
+    found = CocoJson(listing, tmp_path / "pictures").read()
+    assert [(entry.file, entry.picture) for entry in found.entries] == [("a.png", tmp_path / "pictures" / "a.png")]
+    assert found.exclusions == (Exclusion("../secret.png", OUTSIDE),)
+
+
+def test_panoptic_annotations_are_named(coco):
+    rows = [
+        {"image_id": 1, "file_name": "a.png", "segments_info": [{"id": 3, "category_id": 18, "bbox": [1, 2, 3, 4]}]}
+    ]
+    with pytest.raises(ValueError, match=r"^annotation_file: .* panoptic .* pass the file of instances, such as"):
+        coco([picture(1, "a.png")], rows).read()
 
 
 def test_boxes_that_make_no_sense_are_passed_on_as_they_are(coco):

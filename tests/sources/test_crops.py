@@ -1,13 +1,15 @@
 """Crops of objects: positions by hand, pixels against Pillow's own crop."""
 
+import io
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from camdebug.records import Exclusion
-from camdebug.sources import AnnotatedObject, Annotations, Entry, ObjectCrops
+from camdebug.sources import AnnotatedObject, Annotations, Entry, ObjectCrops, Unusable
 from camdebug.sources.pictures import open_picture
 
 
@@ -102,11 +104,45 @@ def test_without_a_declared_size_the_picture_is_asked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("context", 0.5), ("context", float("nan")), ("side", 0.5), ("most", 0), ("least_side", 0)]
+    ("name", "value"),
+    [("context", 0.5), ("context", float("nan")), ("side", 0.5), ("most", 0), ("least_side", 0), ("exif", "yes")],
 )
 def test_a_wrong_option_is_named(tmp_path, name, value):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         ObjectCrops(Written(tmp_path, []), **{name: value})
+
+
+class Turned(Written):
+    """The same picture stored lying, with the tag that says so, and boxes as it is looked at."""
+
+    def read(self):
+        found = super().read()
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        with Image.open(self.folder / "one.png") as upright:
+            upright.transpose(Image.Transpose.ROTATE_90).save(self.folder / "one.png", exif=exif)
+        return found
+
+
+@pytest.mark.parametrize(("exif", "corner"), [("apply", (0, 0)), ("ignore", (59, 0))])
+@pytest.mark.parametrize("by_function", [False, True])
+def test_pictures_are_turned_before_they_are_cut(tmp_path, exif, corner, by_function):
+    source = Turned(tmp_path, [("cell", (2.0, 2.0, 8.0, 8.0))], size=None)
+    whole = source.read()
+    if by_function:
+        content = whole.entries[0].picture.read_bytes()
+        whole = replace(whole, entries=[replace(whole.entries[0], picture=lambda: Image.open(io.BytesIO(content)))])
+    source.read = lambda: whole
+    crops = ObjectCrops(source, exif=exif, side=60).read().entries
+    assert corner_and_size(crops[0]) == (corner, (40, 60) if exif == "apply" else (60, 40))
+    # What from_source is told of tags has nothing left to turn.
+    assert open_picture(crops[0], exif="apply").size == open_picture(crops[0]).size
+
+
+def test_pictures_that_were_annotated_either_way_name_the_option_of_the_crops(tmp_path):
+    (crop,) = ObjectCrops(Turned(tmp_path, [("cell", (2.0, 2.0, 18.0, 18.0))], size=None)).read().entries
+    with pytest.raises(Unusable, match=r"; pass exif='apply' or 'ignore' to ObjectCrops$"):
+        open_picture(crop, exif="apply")
 
 
 def test_masks_cannot_be_cut_out(tmp_path):

@@ -59,6 +59,8 @@ class TestFound:
         [
             ({"Annotations__1_dot_xml": XML, "JPEGImages__1_dot_png": None}, "", VocFolder, "JPEGImages/1.png"),
             ({"1_dot_xml": XML, "1_dot_png": None}, "", VocFolder, "1.png"),
+            ({"annotations__1_dot_xml": XML, "images__1_dot_png": None}, "", VocFolder, "images/1.png"),
+            ({"annotations__xmls__1_dot_xml": XML, "images__1_dot_png": None}, "", VocFolder, "images/1.png"),
             ({"a_dot_json": COCO, "1_dot_png": None}, "", CocoJson, "1.png"),
             ({"a_dot_json": COCO, "images__1_dot_png": None}, "a.json", CocoJson, "1.png"),
             ({"val_dot_json": COCO, "val__1_dot_png": None}, "val.json", CocoJson, "1.png"),
@@ -110,6 +112,15 @@ class TestOptions:
         assert (source.images, source.use) == (tmp_path / "other", "masks")
         assert find_source(voc(tmp_path / "v"), difficult="use").difficult == "use"
 
+    def test_what_boxes_are_and_how_they_are_found_are_told_apart(self, tmp_path):
+        fill(tmp_path, boxes_dot_csv=CSV.replace("5,4", "4,2"), **{"1_dot_png": None})
+        source = find_source(tmp_path, format="csv", box_format="xywh")
+        assert boxes(source) == [("1.png", [("cat", (1, 2, 5, 4))])]
+
+    def test_pictures_of_voc_may_lie_elsewhere(self, tmp_path):
+        source = find_source(voc(tmp_path / "v"), images=tmp_path / "v" / "JPEGImages")
+        assert boxes(source) == [("1.png", [("cat", (1, 2, 5, 4))])]
+
     def test_unknown_ones_are_an_error_with_those_there_are(self, tmp_path):
         message = (
             r"^dificult: Pascal VOC, .* has no such option; expected 'root', 'split', .*; did you mean 'difficult'\?$"
@@ -121,11 +132,19 @@ class TestOptions:
         fill(voc(tmp_path), boxes_dot_csv=CSV)
         assert isinstance(find_source(tmp_path, format="voc"), VocFolder)
         assert isinstance(find_source(tmp_path, format="csv"), CsvTable)
+        fill(tmp_path / "k", annotations__1_dot_xml=XML, images__1_dot_png=None)
+        assert len(boxes(find_source(tmp_path / "k", format="voc"))) == 1
         with pytest.raises(ValueError, match=r"^format: expected one of 'voc', .* got 'vok'; did you mean 'voc'\?$"):
             find_source(tmp_path, format="vok")
 
 
 class TestErrors:
+    def test_a_part_of_a_set_is_not_taken_for_a_class(self, tmp_path):
+        source = find_source(fill(tmp_path, train__1_dot_xml=XML, train__1_dot_png=None))
+        with pytest.raises(ValueError, match=r"parts of a data set \('train'\); give one of them, such as .*/train$"):
+            source.read()
+        assert isinstance(find_source(tmp_path / "train"), VocFolder)
+
     def test_two_kinds_of_annotations(self, tmp_path):
         fill(voc(tmp_path), boxes_dot_csv=CSV)
         with pytest.raises(ValueError, match=r"^path: .* found voc: 'Annotations/\*.xml'; csv: 'boxes.csv'; give one"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from datasets import Image as Picture
-from PIL import Image
+from PIL import Image, features
 
 from camdebug.records import Exclusion
 from camdebug.sources import HuggingFaceRows, Source, Unusable
@@ -23,9 +23,9 @@ def pictures(count):
     return [encoded(Image.new("RGB", (4, 3), (k, 2 * k, 255 - k))) for k in range(count)]
 
 
-def encoded(picture):
+def encoded(picture, kind="PNG", **options):
     stream = io.BytesIO()
-    picture.save(stream, "PNG")
+    picture.save(stream, kind, **options)
     return {"bytes": stream.getvalue(), "path": None}
 
 
@@ -62,10 +62,10 @@ class TestObjects:
         assert found.source == "Hugging Face dataset, 2 pictures"
 
     @pytest.mark.parametrize(
-        ("format", "expected"), [("xyxy", (8, 6, 4, 2)), ("xywh", (8, 6, 12, 8)), ("cxcywh", (6, 5, 10, 7))]
+        ("box_format", "expected"), [("xyxy", (8, 6, 4, 2)), ("xywh", (8, 6, 12, 8)), ("cxcywh", (6, 5, 10, 7))]
     )
-    def test_formats_of_boxes(self, format, expected):
-        found = HuggingFaceRows(make([one((8, 6, 4, 2))]), format=format).read()
+    def test_formats_of_boxes(self, box_format, expected):
+        found = HuggingFaceRows(make([one((8, 6, 4, 2))]), box_format=box_format).read()
         assert found_in(found) == {"row 0": [("dog", expected)]}
 
     def test_any_names_of_columns_and_fields(self):
@@ -101,14 +101,55 @@ class TestObjects:
             [one((0.25, 0.5, 0.5, 0.5))] * 2, width=([40, None], Value("int64")), height=([30, 3], Value("int64"))
         )
         found = HuggingFaceRows(rows, normalised=True).read()
-        assert [(entry.size, entry.objects[0].box) for entry in found.entries] == [((30, 40), (10, 15, 30, 30))]
-        assert found.exclusions == (Exclusion("row 1", "box in shares of an unknown size"),)
+        assert [(entry.size, entry.objects[0].box) for entry in found.entries] == [
+            ((30, 40), (10, 15, 30, 30)),
+            ((3, 4), (1, 1.5, 3, 3)),
+        ]
         with pytest.raises(ValueError, match=r"^normalised: all coordinates of the boxes lie in 0 to 1"):
             HuggingFaceRows(rows).read()
+
+    def test_shares_without_sizes_are_of_the_picture_as_it_stands_upright(self):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        turned = encoded(Image.new("RGB", (40, 30)), exif=exif)
+        rows = make([one((0.25, 0.5, 0.5, 0.5))] * 2).remove_columns("image")
+        rows = rows.add_column("image", [turned["bytes"], b"no picture"])
+        found = HuggingFaceRows(rows, normalised=True).read()
+        assert [(entry.size, entry.objects[0].box) for entry in found.entries] == [((40, 30), (7.5, 20, 22.5, 40))]
+        assert open_picture(found.entries[0]).size == (30, 40)
+        assert found.exclusions == (Exclusion("row 1", "not a picture"),)
+
+
+class TestColumns:
+    FEATURES = Features({"image": Picture(), "bbox": List(BOX), "label": List(NUMBERS)})
+
+    def test_boxes_and_classes_in_columns_of_their_own(self):
+        columns = {"image": pictures(2), "bbox": [[[1, 2, 3, 4], [5, 6, 7, 8]], []], "label": [[2, 0], []]}
+        rows = Dataset.from_dict(columns, features=self.FEATURES)
+        found = HuggingFaceRows(rows, objects=None).read()
+        assert found_in(found) == {"row 0": [("cow", (1, 2, 4, 6)), ("cat", (5, 6, 12, 14))], "row 1": []}
+        assert found.kind == "boxes"
+
+    def test_one_box_a_row(self):
+        columns = {"image": pictures(1), "rect": [[1.0, 2, 3, 4]], "kind": ["cat"], "iscrowd": [True]}
+        found = HuggingFaceRows(Dataset.from_dict(columns), objects=None, box="rect", label="kind").read()
+        assert found_in(found) == {"row 0": [("cat", (1, 2, 4, 6))]}
+        assert found.entries[0].objects[0].ignored
+
+    @pytest.mark.parametrize("name", ["bbox", "boxes"])
+    def test_they_are_never_passed_over_without_a_word(self, name):
+        rows = Dataset.from_dict({"image": pictures(1), name: [[[1.0, 2, 3, 4]]], "label": ["cat"]})
         with pytest.raises(
-            ValueError, match=r"^size: expected columns of the dataset \('image', 'objects'\), got 'width'"
+            ValueError, match=rf"^objects: expected .* has '{name}' without; pass objects=None and box="
         ):
-            HuggingFaceRows(make([one()]), normalised=True).read()
+            HuggingFaceRows(rows).read()
+        assert HuggingFaceRows(rows.remove_columns([name])).read().kind is None
+
+    def test_a_column_that_is_not_there(self):
+        with pytest.raises(
+            ValueError, match=r"^box: expected columns of the dataset \('image', 'objects'\), got 'bbox'"
+        ):
+            HuggingFaceRows(make([one()]), objects=None).read()
 
 
 class TestLabels:
@@ -156,6 +197,12 @@ class TestPictures:
         with pytest.raises(Unusable, match=r"^missing file$"):
             open_picture(second)
 
+    @pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+    def test_every_kind_of_file_that_is_read_elsewhere_is_read_here(self):
+        picture = encoded(Image.new("RGB", (8, 6)), "AVIF")
+        rows = Dataset.from_dict({"image": [picture["bytes"]], "label": ["a"]})
+        assert open_picture(HuggingFaceRows(rows).read().entries[0]).size == (8, 6)
+
     def test_plain_bytes(self):
         rows = Dataset.from_dict({"image": [pictures(1)[0]["bytes"]], "label": ["a"]})
         assert open_picture(HuggingFaceRows(rows).read().entries[0]).size == (4, 3)
@@ -198,7 +245,7 @@ class TestFaults:
         assert found.exclusions == (Exclusion("row 1", reason),)
 
     def test_boxes_are_as_they_are_there_faults_included(self):
-        found = HuggingFaceRows(make([one((9, 9, 1, 1))]), format="xyxy").read()
+        found = HuggingFaceRows(make([one((9, 9, 1, 1))]), box_format="xyxy").read()
         assert found_in(found) == {"row 0": [("dog", (9, 9, 1, 1))]}
 
     def test_a_size_that_is_none(self):
@@ -223,7 +270,7 @@ class TestErrors:
                 {"label": "kind"},
                 r"^label: expected columns of an object in 'objects' \('bbox', 'category'\), got 'kind'",
             ),
-            ({"format": "coco"}, r"^format: expected 'xyxy', 'xywh' or 'cxcywh', got 'coco'$"),
+            ({"box_format": "coco"}, r"^box_format: expected 'xyxy', 'xywh' or 'cxcywh', got 'coco'$"),
         ],
     )
     def test_columns_and_fields_that_are_not_there(self, options, message):

@@ -169,8 +169,49 @@ class TestBinary:
         soft[5:20, 7:21] = 255
         add(folders, "cat/0.png", self.MASK)
         add(folders, "cat/1.jpg", soft)
-        with pytest.raises(Unusable, match=r"^mask is not binary$"):
+        with pytest.raises(
+            Unusable, match=r"^mask is not binary; pass threshold= where it is grey or lossy, values= where"
+        ):
             MaskFolder(*folders).read().entries[1].objects[0].mask()
+
+    @pytest.mark.parametrize("colours", [1, 3])
+    def test_a_mask_saved_as_jpeg_is_cut_at_a_threshold(self, folders, colours):
+        exact = np.zeros((64, 48), np.uint8)
+        exact[16:40, 8:32] = 255
+        noisy = np.clip(exact.astype(int) + np.random.default_rng(0).integers(-40, 41, exact.shape), 0, 255)
+        add(folders, "cat/1.jpg", np.stack([noisy.astype(np.uint8)] * 3, 2) if colours == 3 else noisy.astype(np.uint8))
+        (entry,) = MaskFolder(*folders, threshold=127).read().entries
+        assert np.array_equal(objects(entry)["cat"], exact == 255)
+
+    @pytest.mark.parametrize(
+        ("mask", "threshold", "expected"),
+        [
+            (np.array([[0, 127, 128, 255]], np.uint8), 127, [[0, 0, 1, 1]]),
+            (np.array([[0, 127, 128, 255]], np.uint8), 0, [[0, 1, 1, 1]]),
+            (np.array([[0, 1000, 1001]], np.uint16), 1000, [[0, 0, 1]]),
+            (Image.fromarray(np.array([[False, True]])), 127, [[0, 1]]),
+            (palette(np.array([[0, 1, 2]], np.uint8)), 80, [[0, 0, 1]]),
+            (np.array([[[255, 255, 0], [0, 0, 255]]], np.uint8), 127, [[1, 0]]),
+        ],
+        ids=["grey", "at 0", "16 bits", "two levels", "palette by its brightness", "colours by theirs"],
+    )
+    def test_the_object_is_what_lies_above_a_threshold(self, folders, mask, threshold, expected):
+        add(folders, "cat/1.png", mask)
+        assert objects(MaskFolder(*folders, threshold=threshold).read().entries[0]) == {"cat": expected}
+
+    def test_nothing_above_a_threshold_is_no_object(self, folders):
+        add(folders, "cat/1.png", self.MASK)
+        with pytest.raises(Unusable, match=r"^mask without an object above threshold=$"):
+            MaskFolder(*folders, threshold=1).read().entries[0].objects[0].mask()
+
+    def test_floating_masks_are_no_colours(self, folders):
+        add(folders, "cat/1.tiff", Image.fromarray(self.MASK.astype(np.float32)))
+        add(folders, "cat/2.png", self.MASK)
+        with pytest.raises(Unusable, match=r"^mask of floating pixels; save it in 8 or 16 bits$"):
+            MaskFolder(*folders).read().entries[0].objects[0].mask()
+        assert reasons(MaskFolder(*folders, values={1: "cat"}).read()) == {
+            "cat/1.tiff": "mask of floating pixels; save it in 8 or 16 bits"
+        }
 
 
 class TestPairs:
@@ -241,7 +282,7 @@ class TestPairs:
         cut = folders[1] / "4.png"
         cut.write_bytes(cut.read_bytes()[:200])
         assert reasons(MaskFolder(*folders, values={1: "cat"}).read()) == {
-            "2.jpg": "mask saved as JPEG, which does not keep values",
+            "2.jpg": "mask saved as JPEG, which does not keep values; of one class pass threshold=",
             "3.png": "mask in colours; as values= give colours, {(255, 0, 0): name}",
             "4.png": "truncated or damaged mask",
         }
@@ -280,7 +321,7 @@ class TestErrors:
         add(folders, "cat/1.png", CLASSES)
         assert self.message(*folders) == (
             "masks: expected two values in a mask, 0 for background, but 1.png has 0, 1, 2, 255; pass "
-            "values={value: class name} where they are classes"
+            "threshold=127 where they are shades of one object, values={value: class name} where they are classes"
         )
 
     def test_values_that_no_mask_has(self, folders):
@@ -306,6 +347,8 @@ class TestErrors:
         [
             ({"ignore": (1,)}, "ignore: expected values= as well"),
             ({"values": {1: "cat"}, "class_name": "cat"}, "class_name: expected it without values="),
+            ({"values": {1: "cat"}, "threshold": 9}, "threshold: expected it without values="),
+            ({"threshold": 0.5}, "threshold: expected a number of 0 to 65534, or None, got 0.5"),
             ({"values": {}}, "values: expected {value: class name}, got {}"),
             ({"values": ["cat"]}, "values: expected {value: class name}, got ['cat']"),
             ({"values": {1: 2}}, "values: expected {value: class name}, got {1: 2}"),

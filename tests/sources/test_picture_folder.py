@@ -142,6 +142,11 @@ class TestErrors:
 
     def test_parts_of_a_data_set_are_no_classes(self, tmp_path):
         root = fill(tmp_path, "train/cat/1.png", "Val/cat/2.png")
-        with pytest.raises(ValueError, match=r"^root: 'Val', 'train' are parts of a data set .* such as .*/train$"):
+        with pytest.raises(ValueError, match=r"^root: .* parts of a data set \('Val', 'train'\); .* such as .*/train$"):
             PictureFolder(root).read()
         assert PictureFolder(root / "train").read().names == ("cat",)
+
+    @pytest.mark.parametrize("part", ["train", "valid", "Val", "test"])
+    def test_one_part_alone_is_no_class_either(self, tmp_path, part):
+        with pytest.raises(ValueError, match=rf"^root: .* parts of a data set \('{part}'\)"):
+            PictureFolder(fill(tmp_path, f"{part}/1.png")).read()

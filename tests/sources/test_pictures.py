@@ -1,5 +1,6 @@
 """Real picture files, good and bad, opened as they were annotated."""
 
+import io
 import os
 import struct
 import warnings
@@ -122,6 +123,61 @@ def test_eight_bits_in_a_picture_of_sixteen_are_refused_rather_than_made_black(t
     assert reason(tmp_path / "a.png") == "16-bit picture with values below 256 alone; save it in 8 bits"
     Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16)).save(tmp_path / "black.png")
     assert open_picture(entry(tmp_path / "black.png")).getcolors() == [(WIDTH * HEIGHT, (0, 0, 0))]
+
+
+def test_twelve_bits_in_a_picture_of_sixteen_are_refused_rather_than_made_black(tmp_path):
+    reason_of = {4095: "16-bit picture with values below 4096 alone, as of 12 bits, would be black; save it in 8 bits"}
+    for largest in (4095, 4096):
+        values = np.linspace(0, largest, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
+        Image.fromarray(values).save(tmp_path / f"{largest}.png")
+    assert reason(tmp_path / "4095.png") == reason_of[4095]
+    assert open_picture(entry(tmp_path / "4096.png")).getextrema()[0] == (0, 16)
+
+
+def late_png(kind, content):
+    """A picture whose tag lies behind its pixels."""
+    stream = io.BytesIO()
+    Image.fromarray(noise()).save(stream, "PNG")
+    whole = stream.getvalue()
+    end = whole.index(b"IEND") - 4
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return whole[:end] + chunk + whole[end:]
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("where", ["behind the pixels", "XMP behind the pixels", "XMP"])
+def test_every_tag_that_pillow_turns_by_is_seen(tmp_path, where):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / ("a.jpg" if where == "XMP" else "a.png")
+    if where == "XMP":
+        Image.fromarray(noise()).save(path, xmp=XMP)
+    elif "XMP" in where:
+        path.write_bytes(late_png(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP))
+    else:
+        path.write_bytes(late_png(b"eXIf", exif.tobytes()[6:]))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    assert expected.shape[:2] == (WIDTH, HEIGHT)
+    np.testing.assert_array_equal(np.asarray(open_picture(entry(path), exif="apply")), expected)
+    np.testing.assert_array_equal(np.asarray(open_picture(entry(path, BOXED, (WIDTH, HEIGHT)))), expected)
+    assert open_picture(entry(path, BOXED, (HEIGHT, WIDTH))).size == (WIDTH, HEIGHT)
+    assert reason(path, BOXED).startswith("turned by its EXIF tag")
+    assert picture_size(path, upright=True) == picture_size(path.read_bytes(), upright=True) == (WIDTH, HEIGHT)
+    assert picture_size(path) == (HEIGHT, WIDTH)
+
+
+def test_a_size_is_known_without_decoding_where_no_tag_follows_the_pixels(tmp_path, monkeypatch):
+    Image.fromarray(noise()).save(tmp_path / "a.png")
+    (tmp_path / "late.png").write_bytes(late_png(b"tEXt", b"a\0b"))
+    decoded = []
+    original = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: decoded.append(1) or original(image))
+    assert picture_size(tmp_path / "a.png", upright=True) == (HEIGHT, WIDTH)
+    assert decoded == []
+    assert picture_size(tmp_path / "late.png", upright=True) == (HEIGHT, WIDTH)
+    assert len(decoded) > 0  # the control
 
 
 @pytest.mark.parametrize("value", [0.5, float("nan"), float("inf")])

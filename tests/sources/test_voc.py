@@ -131,6 +131,34 @@ def test_a_picture_is_found_by_its_name_or_by_that_of_the_xml(folder, filename, 
     assert not found.exclusions
 
 
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "gb18030", "big5", "Shift_JIS", "EUC-KR", "utf-8", "utf-16"])
+def test_encodings_that_labelling_programs_declare_are_read(folder, encoding):
+    add(folder, "a", "", "a.jpg")
+    content = f'<?xml version="1.0" encoding="{encoding}"?>\n' + xml("a.jpg", node("人"))
+    (folder / "Annotations" / "a.xml").write_bytes(content.encode(encoding))
+    found = VocFolder(folder).read()
+    assert (found.names, found.exclusions) == (("人",), ())
+
+
+def test_pictures_in_the_sub_folder_of_their_xml_come_first(folder):
+    for name in ("t1/a", "t2/a"):
+        (folder / "Annotations" / name).parent.mkdir()
+        add(folder, name, xml("a.jpg", node()))
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "JPEGImages" / "a.jpg")
+    found = VocFolder(folder).read()
+    assert [entry.file for entry in found.entries] == ["JPEGImages/t1/a.jpg", "JPEGImages/t2/a.jpg"]
+    assert found.exclusions == ()
+
+
+def test_folders_may_lie_anywhere(folder):
+    add(folder, "a", xml("a.jpg", node()))
+    root = folder.parent
+    for annotations in (folder / "Annotations", "VOC2012/Annotations"):
+        (entry,) = VocFolder(root, annotations=annotations, images=folder / "JPEGImages").read().entries
+        assert (entry.source_id, entry.file, entry.picture) == ("a.jpg", "a.jpg", folder / "JPEGImages" / "a.jpg")
+        assert open_picture(entry).size == (WIDTH, HEIGHT)
+
+
 def test_a_path_on_somebody_elses_disk_is_never_followed(folder):
     secret = folder.parent / "secret.jpg"
     Image.new("RGB", (WIDTH, HEIGHT)).save(secret)
@@ -168,7 +196,12 @@ FAULTS = {
     "<annotation><filename>": "broken XML",
     "": "empty file",
     "\0\1\2": "broken XML",
-    '<?xml version="1.0" encoding="nonsense"?><annotation/>': "broken XML",
+    '<?xml version="1.0" encoding="nonsense"?><annotation/>': (
+        "XML in an encoding that is not known; save it in UTF-8"
+    ),
+    '<?xml version="1.0" encoding="gb2312"?><annotation>猫</annotation>': (
+        "XML that is not in the encoding it declares; save it in UTF-8"
+    ),
     "<html></html>": "XML that is no annotation of Pascal VOC",
     LAUGHS + "<annotation><filename>&i;</filename></annotation>": "XML with entities or references to other files",
     '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotation><filename>&x;</filename></annotation>': (

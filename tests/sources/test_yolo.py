@@ -57,6 +57,15 @@ def test_fractions_become_pixels_of_the_picture(tmp_path):
     assert found.exclusions == ()
 
 
+def test_a_byte_order_mark_is_nothing(tmp_path):
+    add(tmp_path, "a", "\ufeff0 0.5 0.5 0.25 0.5\r\n")
+    (tmp_path / "list.txt").write_text("\ufeffimages/val/a.png\n", encoding="utf-8")
+    describe(tmp_path, "\ufeffval: list.txt\nnames: [cat, dog]\n")
+    found = read(tmp_path)
+    assert [[each.box for each in entry.objects] for entry in found.entries] == [[(15, 5, 25, 15)]]
+    assert found.exclusions == ()
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_polygons_become_the_masks_that_pycocotools_fills(tmp_path):
     add(tmp_path, "a", TRIANGLE + "\n0 0 0 1 0 1 1 0 1\n")
