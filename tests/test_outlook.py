@@ -8,8 +8,9 @@ from camdebug.cam.lending.borrow import borrowed
 from camdebug.cam.model.precision import ModelPrecision
 from camdebug.measures.place import rim_places
 from camdebug.observe import Observer
-from camdebug.observe.outlook import places_out_of_reach
+from camdebug.observe.outlook import places_out_of_reach, smallest_effect
 from camdebug.probe.probe_set import ProbeSet
+from camdebug.verdict.judge import Judge
 
 
 @pytest.mark.parametrize(("grid", "annotated", "needed"), [((5, 9), False, "6x6 without boxes"), ((4, 2), True, "3x3")])
@@ -54,6 +55,20 @@ def test_the_opening_words_promise_places_only_on_grids_that_can_tell_them(width
     with borrowed(model):
         observer.prepare(model, ModelPrecision(model))
     assert observer.smallest_effect(5).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "found", "more"),
+    [
+        ({0: 41, 1: 40}, "With 40 to 41 pairs of backgrounds a class, a fall in probability of 0.15 is", False),
+        ({0: 40, 1: 38}, "With 38 to 40 pairs of backgrounds a class, a fall in probability of 0.15 to 0.16", False),
+        ({0: 22, 1: 20}, "With 20 to 22 pairs of backgrounds a class, a fall in probability of 0.21 to 0.23 is", True),
+    ],
+)
+def test_a_range_rises_and_is_one_number_where_both_ends_read_alike(pairs, found, more):
+    said = smallest_effect(pairs, Judge(("a", "b")), looks_left=5)
+    assert found in said
+    assert ("To find one of 0.15, take" in said) == more
 
 
 def _head():

@@ -6,16 +6,20 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from camdebug.probe.doors import right_way
 from camdebug.probe.probe_set import ProbeSet
 
 
 def check_probes(probes: object) -> ProbeSet:
     """The probe set, or a ``TypeError`` that says how to build one."""
     if not isinstance(probes, ProbeSet):
-        raise TypeError(
-            f"probes: expected a camdebug.ProbeSet, got {type(probes).__name__}; build one with "
-            "ProbeSet.from_dataset(dataset) or ProbeSet(images, labels, boxes)"
-        )
+        way = right_way(probes)
+        ways = "ProbeSet.from_dataset(dataset) or ProbeSet(images, labels, boxes)"
+        if way == "from_source":
+            ways = "ProbeSet.from_source(...), or load a saved one with ProbeSet.load(folder)"
+        elif way == "from_datamodule":
+            ways = "ProbeSet.from_datamodule(datamodule)"
+        raise TypeError(f"probes: expected a camdebug.ProbeSet, got {type(probes).__name__}; build one with {ways}")
     return probes
 
 

@@ -16,6 +16,9 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+_ALWAYS_LISTS = ("columns", "ignore")
+_LISTS = (*_ALWAYS_LISTS, "box", "size")
+
 Commands: TypeAlias = "argparse._SubParsersAction[OneLineParser]"
 
 
@@ -87,14 +90,36 @@ def pair(text: str) -> tuple[str, str]:
 def option(text: str) -> tuple[str, Any]:
     """A name and a value, which is read as JSON where it is some; keys that are numbers are meant as such.
 
+    Lists may be written with commas alone, and the values of masks with the name of each after a colon.
+
     >>> option("one_based=true"), option("label=kind"), option('values={"1": "cat"}')
     (('one_based', True), ('label', 'kind'), ('values', {1: 'cat'}))
+    >>> option("box=left,top,right,bottom"), option("values=1:circle,2:square"), option("ignore=255")
+    (('box', ['left', 'top', 'right', 'bottom']), ('values', {1: 'circle', 2: 'square'}), ('ignore', [255]))
     """
     key, value = pair(text)
+    found = _as_json(value)
+    if key == "values" and isinstance(found, str):
+        return key, _with_numbers([_named_value(part) for part in value.split(",")])
+    if key in _LISTS and isinstance(found, str) and "," in found:
+        return key, [_as_json(part.strip()) for part in value.split(",")]
+    return key, [found] if key in _ALWAYS_LISTS and not isinstance(found, list) else found
+
+
+def _as_json(text: str) -> Any:  # noqa: ANN401 - whatever is written there
     try:
-        return key, json.loads(value, object_pairs_hook=_with_numbers)
+        return json.loads(text, object_pairs_hook=_with_numbers)
     except (ValueError, RecursionError):
-        return key, value
+        return text
+
+
+def _named_value(text: str) -> tuple[str, Any]:
+    value, colon, name = (part.strip() for part in text.partition(":"))
+    if not (value and colon and name):
+        raise argparse.ArgumentTypeError(
+            f"expected values of masks with the name of each, as in values=1:circle,2:square, got {text!r}"
+        )
+    return value, name
 
 
 def _with_numbers(pairs: list[tuple[str, Any]]) -> dict[str | int, Any]:

@@ -12,9 +12,9 @@ from camdebug.cli.parsing import Commands, at_least, names, numbers, option, pai
 from camdebug.cli.words import WrongInputError, in_options, line_of, say
 
 STATUS = (
-    "The exit status is 0; 1 when the set is there but needs attention: fewer than 20 probes of a class can be used, "
-    "boxes seem to be wrong, probes show nearly the same picture or are trained on; 2 when an input is wrong, which is "
-    "said in one line."
+    "The exit status is 0; 1 when the set is there but needs attention: a class cannot be judged, boxes seem to be "
+    "wrong, a class has folders, sizes or kinds of file of its own, probes show nearly the same picture or are trained "
+    "on; 2 when an input is wrong, which is said in one line."
 )
 
 
@@ -51,13 +51,29 @@ def _add_build(parts: Commands) -> None:
     build.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, where they lie elsewhere")
     build.add_argument("--split", metavar="NAME", help="such as val, of sources that have several")
     build.add_argument(
-        "--option", action="append", default=[], type=option, metavar="KEY=VALUE", help="of the format; may be repeated"
+        "--option",
+        action="append",
+        default=[],
+        type=option,
+        metavar="KEY=VALUE",
+        help="of the format, such as label=kind, box=left,top,right,bottom, values=1:circle,2:square, or a value in "
+        'JSON (values=\'{"1": "circle"}\'); may be repeated',
     )
+    _add_crops(build)
     _add_classes(build)
     _add_transform(build)
     _add_selection(build)
     _add_train(build)
     build.set_defaults(run=_run("build"))
+
+
+def _add_crops(build: argparse.ArgumentParser) -> None:
+    build.add_argument(
+        "--object-crops", action="store_true", help="cut every object out, a picture each, for models that see one"
+    )
+    build.add_argument("--context", type=float, metavar="X", help="side of these crops, in longer sides of the box (2)")
+    build.add_argument("--side", type=at_least(1), metavar="N", help="the same in pixels, in place of --context")
+    build.add_argument("--most", type=at_least(1), metavar="N", help="objects of a class from one picture; else all")
 
 
 def _add_classes(build: argparse.ArgumentParser) -> None:
@@ -88,6 +104,10 @@ def _add_transform(build: argparse.ArgumentParser) -> None:
 
 def _add_selection(build: argparse.ArgumentParser) -> None:
     build.add_argument("--per-class", type=at_least(1), default=40, metavar="N", help="probes of a class (40)")
+    build.add_argument(
+        "--drop-duplicates", action="store_true", help="of probes that show nearly the same picture the first stays"
+    )
+    build.add_argument("--drop-leaks", action="store_true", help="probes that --train has are left out")
     build.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of the selection (0)")
     build.add_argument("--min-area", type=float, default=0.02, metavar="SHARE", help="of the picture, least (0.02)")
     build.add_argument("--max-area", type=float, default=0.7, metavar="SHARE", help="of the picture, most (0.7)")
@@ -107,7 +127,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _add_preview(parts: Commands) -> None:
     preview = parts.add_parser("preview", help="draw a saved set as the model receives it, with what is annotated")
     preview.add_argument("folder", type=Path, metavar="DIR", help="of the set")
-    preview.add_argument("-o", "--output", type=Path, default=Path("probes.png"), metavar="FILE", help="(probes.png)")
+    preview.add_argument("-o", "--output", type=Path, metavar="FILE", help="to write, a .png (preview.png in DIR)")
     preview.add_argument("--per-class", type=at_least(1), metavar="N", help="at most so many; by default 64 in all")
     preview.set_defaults(run=_run("preview"))
 

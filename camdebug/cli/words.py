@@ -11,15 +11,27 @@ from typing import TextIO
 from camdebug.wording import visible
 
 _RENAMED = (
-    (r"^(?:source|root): ", "SOURCE: "),
+    (r"^(?:source|root|annotation_file|data_yaml|file): ", "SOURCE: "),
     (r"^folder: ", ""),
-    (r"^(format|images|split|mean|std): ", r"--\1: "),
+    (r"^(format|images|split|mean|std|context|side|most): ", r"--\1: "),
     (r"label_map=\{'?([^:']+)'?: ([^}]+)\}", r'--map "\1=\2"'),
     (r",? or class_to_idx=\{[^}]*\}", ""),
     (r"class_names=\[\.\.\.\]", "--classes A,B,C"),
     (r"others=['\"]ignore['\"]", "--ignore-others"),
     (r"overwrite=True", "--overwrite"),
     (r"probes\.preview\(\"probes\.png\"\), and keep the set with probes\.save\(folder\)", "preview.png"),
+    (r"probes\.preview\(\"probes\.png\"\)", "preview.png"),
+    (r"probes\.without\(j for [^)]*\)\)", "build --drop-duplicates"),
+    (r"probes\.without\(leaks\.found\)", "build --drop-leaks"),
+    (r"near_duplicates\(\) names all", "the summary names more"),
+    (r"to_dict\(\) has all", "summary --json has all"),
+    (
+        r"(?:pass it as )?image_transform=(?:that)? (?:and|with) geometry=\[\.\.\.\]"
+        r"(?:, such as \[[^\]]*\](?: of camdebug\.geometry)?)?",
+        "--resize and --crop, or --letterbox",
+    ),
+    (r"\b(side|context)=", r"--\1"),
+    (r"\b(?:camdebug\.sources\.)?ObjectCrops\b", "--object-crops"),
     (r"\bformat=", "--format"),
     (r"\bclass_names\b=?", "--classes"),
     (r"\blabel_map\b=?", "--map"),

@@ -74,6 +74,8 @@ def _module_and_name(target: str) -> tuple[ModuleType, str]:
     module_name, colon, name = target.partition(":")
     if not (module_name and colon and name):
         raise LoadingError(f"expected package.module:name, got {target!r}")
+    if any(sign in target for sign in "/\\") or target.startswith(".") or module_name.endswith(".py"):
+        raise LoadingError(f"expected package.module:name, not a path, got {target!r}; run the command in its folder")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from camdebug.doctor.facts import ClassBoxes
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.observe import Observer
 from camdebug.probe.checks import LEAST_PROBES
+from camdebug.probe.cues import cues_of
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.probe.suspicion import suspicions
 from camdebug.records import ClassDraw, Exclusion
@@ -24,6 +26,7 @@ from camdebug.store.plain import to_plain
 from camdebug.wording import visible
 
 SCHEMA = 1
+_CROPS = re.compile(r"\d+ crops? of ")
 RECOMMENDED = 40
 """Probes of a class. 20 is the least."""
 
@@ -102,6 +105,7 @@ class ProbeSummary:
         dropped_boxes: of pictures that were kept, by reason.
         near_duplicates: pairs of probes that show nearly the same picture.
         suspicions: what seems to be wrong with the boxes.
+        cues: what only the files of one class have in common, and what may pass for it.
         epochs: planned looks; ``None`` when unknown.
         outlook: the smallest effect that is likely to be confirmed, in words.
         next: what to do, the most important first.
@@ -119,6 +123,7 @@ class ProbeSummary:
     dropped_boxes: tuple[Reason, ...]
     near_duplicates: int
     suspicions: tuple[str, ...]
+    cues: tuple[str, ...]
     epochs: int | None
     outlook: str
     next: tuple[str, ...]
@@ -141,31 +146,38 @@ class ProbeSummary:
 
 def summarise_probes(probes: ProbeSet, *, epochs: int | None = None) -> ProbeSummary:
     """See ``ProbeSet.summary``."""
-    from camdebug.doctor.probe_words import next_steps
+    from camdebug.doctor.probe_words import Known, next_steps
 
     if epochs is not None and (not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1):
         raise ValueError(f"epochs: expected a whole number of at least 1, or None, got {epochs!r:.80}")
     observer = Observer(probes)
     classes, doubts = _classes(probes, observer, epochs), tuple(found.sentence for found in suspicions(probes))
-    pairs = len(probes.near_duplicates())
-    known = probes.provenance
+    pairs, cues, source = len(probes.near_duplicates()), cues_of(probes), probes.provenance
+    known = Known(
+        annotated=probes.annotated,
+        doubts=len(doubts),
+        duplicates=pairs,
+        cues=len(cues),
+        crops=source is not None and bool(_CROPS.match(source.source)),
+    )
     kept = [d for d in probes.dropped_boxes if d.source_id not in {e.source_id for e in probes.exclusions}]
     return ProbeSummary(
         probes=len(probes),
         pictures=len(set(_digests(probes))),
         image_size=probes.image_size,
         annotation="none" if not probes.annotated else "boxes" if probes.masks is None else "masks",
-        source=None if known is None else visible(known.source),
-        transform=None if known is None else " ".join(visible(known.transform).split()),
+        source=None if source is None else visible(source.source),
+        transform=None if source is None else " ".join(visible(source.transform).split()),
         fingerprint=probes.fingerprint,
         classes=classes,
         left_out=_reasons(probes.exclusions),
         dropped_boxes=_reasons(kept),
         near_duplicates=pairs,
         suspicions=doubts,
+        cues=tuple(cues),
         epochs=epochs,
         outlook=observer.out_of_reach(epochs) or _effect(probes, observer, epochs),
-        next=tuple(next_steps(classes, annotated=probes.annotated, doubts=len(doubts), duplicates=pairs)),
+        next=tuple(next_steps(classes, known)),
     )
 
 

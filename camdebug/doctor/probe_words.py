@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.numerals import count_of, number, percent
 from camdebug.probe.checks import LEAST_PROBES, name_a_few
+from camdebug.probe.sentences import alike, boxes_of, classes_of, pixels_of
 from camdebug.wording import visible
 
 if TYPE_CHECKING:
@@ -21,6 +23,27 @@ _WIDTH = 110
 _INDENT = 10
 _DOUBLED = 2
 _MANY = 5
+_FEW_EMPTY = 5
+"""So many classes without a probe have rows of their own; more are one line."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Of a set, beside its classes.
+
+    Attributes:
+        annotated: there are boxes or masks.
+        doubts: about boxes.
+        duplicates: pairs of probes that are nearly the same picture.
+        cues: things that only the files of one class have.
+        crops: the pictures are cut out around objects, by ``camdebug.sources.ObjectCrops``.
+    """
+
+    annotated: bool
+    doubts: int = 0
+    duplicates: int = 0
+    cues: int = 0
+    crops: bool = False
 
 
 def summary_words(found: ProbeSummary) -> str:
@@ -28,17 +51,30 @@ def summary_words(found: ProbeSummary) -> str:
     lines = [_opening(found)]
     if found.source is not None:
         lines += wrap(f"{found.source}, through {found.transform}", _WIDTH)
-    lines += ["", *_table(found.classes[:_MOST_CLASSES])]
-    if len(found.classes) > _MOST_CLASSES:
-        lines.append(f"and {len(found.classes) - _MOST_CLASSES} more classes (to_dict() has all)")
+    shown, empty = _folded(found.classes)
+    lines += ["", *_table(shown[:_MOST_CLASSES])]
+    if len(shown) > _MOST_CLASSES:
+        more = classes_of(len(shown) - _MOST_CLASSES).replace(" ", " more ")
+        lines.append(f"and {more} (to_dict() has all)")
+    if empty:
+        names = [f"`{_short(c.name)}`" for c in empty]
+        lines += wrap(f"no probe of {classes_of(len(empty))}: {name_a_few(names)}", _WIDTH)
     lines += ["(finds: the smallest fall in probability that is likely to be confirmed)"] * _finds(found.classes)
-    lines += _draws(found.classes[:_MOST_CLASSES])
+    lines += _draws([*shown, *(c for c in empty if c.draw is not None and c.draw.tried)][:_MOST_CLASSES])
     lines.append("")
     for head, text in _facts(found):
         lines += _paragraph(head, text)
     for turn, step in enumerate(found.next, 1):
         lines += _paragraph("next" if turn == 1 else "", f"{turn}. {step}")
     return "\n".join(lines)
+
+
+def _folded(classes: Sequence[ClassSummary]) -> tuple[list[ClassSummary], list[ClassSummary]]:
+    """Classes with rows of their own, and those without a probe where they are many."""
+    empty = [c for c in classes if not c.probes]
+    if len(empty) <= _FEW_EMPTY or len(empty) == len(classes):
+        return list(classes), []
+    return [c for c in classes if c.probes], empty
 
 
 def _finds(classes: Sequence[ClassSummary]) -> bool:
@@ -50,13 +86,12 @@ def _paragraph(head: str, text: str) -> list[str]:
 
 
 def _opening(found: ProbeSummary) -> str:
-    height, width = found.image_size
-    classes = "1 class" if len(found.classes) == 1 else f"{len(found.classes)} classes"
+    classes = classes_of(len(found.classes))
     judged = sum(c.judged for c in found.classes)
     annotation = "nothing annotated" if found.annotation == "none" else found.annotation
     return (
         f"camdebug probes: {judged} of {classes} can be judged; {count_of(found.probes, 'probe')} of "
-        f"{count_of(found.pictures, 'picture')}, {height}x{width} pixels, {annotation}."
+        f"{count_of(found.pictures, 'picture')}, {pixels_of(found.image_size)}, {annotation}."
     )
 
 
@@ -84,12 +119,13 @@ def _draws(classes: Sequence[ClassSummary]) -> list[str]:
     columns = [
         ("class", [_short(c.name) for c, _ in known]),
         ("tried", [f"{d.tried} of {d.offered}" for _, d in known]),
-        (f"< {percent(MIN_AREA)}", [f"{d.too_small_before} > {d.too_small_after}" for _, d in known]),
-        (f"> {percent(MAX_AREA)}", [f"{d.too_large_before} > {d.too_large_after}" for _, d in known]),
-        ("gone", [str(d.gone) for _, d in known]),
-        ("area of probes before, %", [_areas(c.area_before) for c, _ in known]),
+        (f"< {percent(MIN_AREA)}", [f"{d.too_small_before} -> {d.too_small_after}" for _, d in known]),
+        (f"> {percent(MAX_AREA)}", [f"{d.too_large_before} -> {d.too_large_after}" for _, d in known]),
+        ("nothing left", [str(d.gone) for _, d in known]),
+        ("area before, %: least / median / most", [_areas(c.area_before) for c, _ in known]),
     ]
-    return ["", "Pictures that were tried, before > after the transform:", *_aligned([[h, *c] for h, c in columns])]
+    heading = "Objects of the pictures that were tried, before -> after the transform:"
+    return ["", heading, *_aligned([[head, *cells] for head, cells in columns])]
 
 
 def _aligned(columns: Iterable[Sequence[str]]) -> list[str]:
@@ -125,11 +161,12 @@ def _facts(found: ProbeSummary) -> Iterator[tuple[str, str]]:
     if found.left_out:
         yield "left out", f"{count_of(sum(r.count for r in found.left_out), 'picture')}: {_listed(found.left_out)}"
     if found.dropped_boxes:
-        count = sum(r.count for r in found.dropped_boxes)
-        yield "dropped", f"{count} boxes of pictures that were kept: {_listed(found.dropped_boxes)}"
+        count = boxes_of(sum(r.count for r in found.dropped_boxes))
+        yield "dropped", f"{count} of pictures that were kept: {_listed(found.dropped_boxes)}{_ignored(found)}"
     if found.near_duplicates:
-        yield "alike", f"{count_of(found.near_duplicates, 'pair')} of probes show nearly the same picture"
-    yield "missing", _missing(found)
+        yield "alike", alike(found.near_duplicates)
+    yield from (("cue" if turn == 0 else "", f"{text[:1].upper()}{text[1:]}.") for turn, text in enumerate(found.cues))
+    yield "missing", what_is_missing(found) or "nothing: every class can become suspect and confirmed"
     places = [f"`{_short(c.name)}`" for c in found.classes if c.places]
     yield (
         "places",
@@ -144,10 +181,18 @@ def _listed(reasons: Sequence[Reason]) -> str:
     return "; ".join(f"{r.count} x {visible(r.reason)}" for r in reasons)
 
 
-def _missing(found: ProbeSummary) -> str:
-    """For suspect and confirmed, which ask for the same."""
+def _ignored(found: ProbeSummary) -> str:
+    if not any(reason.reason.startswith("ignored ") for reason in found.dropped_boxes):
+        return ""
+    return " (ignored: of other objects in the picture, which count neither as object nor as background)"
+
+
+def what_is_missing(found: ProbeSummary) -> str:
+    """For suspect and confirmed, which ask for the same; nothing where nothing is."""
     if found.annotation == "none":
-        return "boxes or masks, for suspect and confirmed"
+        few = [f"`{_short(c.name)}` {LEAST_PROBES - c.probes}" for c in found.classes if c.probes < LEAST_PROBES]
+        places = f"; probes, of which heat at a fixed place takes {LEAST_PROBES} a class: {name_a_few(few)}"
+        return f"boxes or masks, for suspect and confirmed{places if few else ''}"
     few = [f"`{_short(c.name)}` {c.missing}" for c in found.classes if c.missing]
     lone = [f"`{_short(c.name)}` {c.missing_donors}" for c in found.classes if not c.missing and c.missing_donors]
     parts = []
@@ -158,20 +203,22 @@ def _missing(found: ProbeSummary) -> str:
             f"usable pictures of other classes that do not show it, to lend {LEAST_PROBES} backgrounds: "
             f"{name_a_few(lone)}"
         )
-    return "; ".join(parts) or "nothing for suspect and confirmed"
+    return "; ".join(parts)
 
 
-def next_steps(classes: Sequence[ClassSummary], *, annotated: bool, doubts: int, duplicates: int) -> Iterator[str]:
+def next_steps(classes: Sequence[ClassSummary], known: Known) -> Iterator[str]:
     """What to do, the most important first."""
-    if doubts:
+    if known.doubts:
         yield 'Look at the boxes, with probes.preview("probes.png"), before anything else.'
-    if not annotated:
+    if known.cues:
+        yield "Take pictures of all classes from the same folders, in the same sizes and kinds of file."
+    if not known.annotated:
         yield "Annotate the objects, if backgrounds shall be tested."
         return
-    yield from _about_sizes(classes)
+    yield from _about_sizes(classes, crops=known.crops)
     few = [f"{c.missing} of `{_short(c.name)}`" for c in classes if c.missing]
     if few:
-        yield f"Add probes with objects of 2 to 70 % of the picture, at least {name_a_few(few)}."
+        yield _ended(f"Add probes with objects of 2 to 70 % of the picture, at least {name_a_few(few)}")
     if len(classes) == 1:
         yield "Add another class: backgrounds of other classes are needed."
     elif any(not c.missing and c.missing_donors for c in classes):
@@ -183,18 +230,35 @@ def next_steps(classes: Sequence[ClassSummary], *, annotated: bool, doubts: int,
         f"{c.missing_recommended} of `{_short(c.name)}`" for c in classes if not c.missing and c.missing_recommended
     ]
     if fewer:
-        yield f"For smaller effects add up to the recommended 40 a class: {name_a_few(fewer)}."
-    if duplicates:
-        yield "Leave one of each pair that probes.near_duplicates() names out: they count as if they were different."
-    if not doubts:
+        yield _ended(f"For smaller effects add up to the recommended 40 a class: {name_a_few(fewer)}")
+    if known.duplicates:
+        yield (
+            "Leave one of each pair out, with probes.without(j for _, j, _ in probes.near_duplicates()): they count "
+            "as if they were different."
+        )
+    if not known.doubts:
         yield 'Look once at probes.preview("probes.png"), and keep the set with probes.save(folder).'
 
 
-def _about_sizes(classes: Sequence[ClassSummary]) -> Iterator[str]:
+def _ended(text: str) -> str:
+    return text if text.endswith("...") else f"{text}."
+
+
+def _about_sizes(classes: Sequence[ClassSummary], *, crops: bool) -> Iterator[str]:
     """Where objects leave the range that can be judged, by the transform or by themselves."""
-    for kind, tendency, mend in (
-        ("too_large", "too large", "Resize whole pictures, in place of a crop."),
-        ("too_small", "too small", "Let the model see larger pictures, or crops."),
+    for kind, tendency, mend, mend_of_crops in (
+        (
+            "too_large",
+            "too large",
+            "Resize whole pictures, in place of a crop; or, for ObjectCrops, take a larger side= or context=.",
+            "Take a larger side= or context= of ObjectCrops.",
+        ),
+        (
+            "too_small",
+            "too small",
+            "Let the model see larger pictures, or crops around the objects (camdebug.sources.ObjectCrops).",
+            "Take a smaller side= or context= of ObjectCrops.",
+        ),
     ):
         told = [
             f"`{_short(c.name)}` {before} of {c.draw.tried} before the transform, {after} after"
@@ -204,4 +268,4 @@ def _about_sizes(classes: Sequence[ClassSummary]) -> Iterator[str]:
             if after >= _MANY and (after >= _DOUBLED * before or after >= c.draw.tried / 2)
         ]
         if told:
-            yield f"Objects are {tendency} ({name_a_few(told)}). {mend}"
+            yield f"Objects are {tendency} ({name_a_few(told)}). {mend_of_crops if crops else mend}"

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from camdebug.measures.mass import area_fraction, density_ratio_of_mass, inside_mass, inside_mass_on_every_box
+from camdebug.probe.boxes import JUDGED_AREA
 from camdebug.records import LocalisationScores, Validity
 from camdebug.records.heatmaps import MIN_PEAK
 
-MIN_AREA, MAX_AREA = 0.02, 0.70
+MIN_AREA, MAX_AREA = JUDGED_AREA
 """Boxes of a smaller or larger share of the picture say too little about where heat lies.
 
 In a volume they are shares of the volume: a cube of a quarter of each side is smaller.

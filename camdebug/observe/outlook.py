@@ -11,6 +11,8 @@ from camdebug.probe.checks import LEAST_PROBES
 from camdebug.verdict.judge import Judge
 from camdebug.verdict.power import SPREAD, pairs_needed, smallest_gap
 
+_NEARLY_ENOUGH = 1.1
+"""More probes than so many times those that are there are worth a word."""
 _WORTH_FINDING = 0.15
 _NOTHING = 1e-12
 """What is left of a spent budget is no more than rounding."""
@@ -98,9 +100,12 @@ def smallest_effect(pairs: Mapping[int, int], judge: Judge, *, looks_left: int |
     gaps = {n: smallest_gap(n, share) for n in counts}
     if gaps[most] > 1:
         return f"With {most} pairs of backgrounds a class no fall in probability can be confirmed; take more probes."
-    found = " to ".join(number(gaps[n]) if gaps[n] <= 1 else "none" for n in counts)
+    least, largest = number(gaps[most]), number(gaps[fewest])
+    found = least if least == largest else f"{least} to {largest}"
+    found = f"{least} (with {fewest} pairs none)" if gaps[fewest] > 1 else found
     needed = pairs_needed(_WORTH_FINDING, share) if gaps[fewest] > _WORTH_FINDING else None
-    more = f" To find one of {number(_WORTH_FINDING)}, take {needed} probes a class." if needed else ""
+    worth = needed is not None and needed > _NEARLY_ENOUGH * fewest
+    more = f" To find one of {number(_WORTH_FINDING)}, take {needed} probes of every class." if worth else ""
     return (
         f"With {' to '.join(str(n) for n in counts)} pairs of backgrounds a class, a fall in probability of {found} is "
         f"confirmed at four looks of five (if it varies by {SPREAD} from pair to pair).{more}"

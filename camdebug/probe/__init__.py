@@ -1,7 +1,8 @@
 """The fixed probe set: annotated pictures that are looked at again and again.
 
 ``boxes`` geometry of boxes on grids · ``sanity`` and ``checks`` what may enter · ``held`` what a set holds ·
-``probe_set`` the ways to one · ``uses`` what can be done with it before a training.
+``probe_set`` the ways to one · ``doors`` which of them is meant · ``uses`` what can be done with it before a training ·
+``leaving_out`` probes by hand · ``sentences`` that are said in several places.
 
 From annotated files: ``from_source`` · ``naming`` their classes · ``selection`` the order in which pictures are tried ·
 ``plausibility`` of annotations as a whole · ``placing`` and ``drawing`` one picture after the other · ``cues`` that a

@@ -30,6 +30,9 @@ from torch import Tensor
 
 Floats = NDArray[np.float64]
 
+JUDGED_AREA = 0.02, 0.70
+"""Least and largest share of the picture that an object may take to be judged: others say too little about heat."""
+
 
 def coverage(boxes: Sequence[Tensor], image_size: tuple[int, ...], grid: tuple[int, ...]) -> Tensor:
     """Share of every grid cell that the union of a picture's boxes covers, exactly.

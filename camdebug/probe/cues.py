@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from camdebug.numerals import count_of
 from camdebug.probe.checks import LEAST_PROBES, name_a_few
+from camdebug.probe.sentences import few_donors, few_probes, pixels_of, small_per_class
 from camdebug.records import ClassDraw, Origin
 from camdebug.wording import shown_name
+
+if TYPE_CHECKING:
+    from camdebug.probe.probe_set import ProbeSet
 
 _LEAST_SHARED = 5
 """Probes of a class; fewer share something by chance."""
@@ -24,14 +29,29 @@ def shared_cues(origins: Sequence[Origin], labels: Sequence[int], names: Sequenc
             sorted, and no cue.
     """
     folders = [_folder(origin, names[label]) for origin, label in zip(origins, labels, strict=True)]
-    sizes = [f"{origin.image_size[0]}x{origin.image_size[1]}" for origin in origins]
+    sizes = [pixels_of(origin.image_size) for origin in origins]
     kinds = [PurePosixPath(origin.file).suffix.lower() for origin in origins]
     shown = [shown_name(every[0]) for every in names]
     return [
-        *_told(folders, labels, shown, lambda v: f"come from the folder {v or '.'}", "folder's look"),
-        *_told(sizes, labels, shown, lambda v: f"were {v} pixels (height x width)", "traces of that size"),
-        *_told(kinds, labels, shown, lambda v: f"are {v or 'no'} files", "traces of that kind of file"),
+        *_told(folders, labels, shown, lambda v: f"come from the folder {v or '.'}", "does", "folder's look"),
+        *_told(sizes, labels, shown, lambda v: f"were {v}", "was", "traces of that size"),
+        *_told(kinds, labels, shown, lambda v: f"are {v or 'no'} files", "is", "traces of that kind of file"),
     ]
+
+
+def cues_of(probes: ProbeSet) -> list[str]:
+    """The same of a set, as far as it knows its files.
+
+    What annotations called the classes is not kept. In pictures without annotations the first folder is the class.
+    """
+    if probes.provenance is None:
+        return []
+    origins, labels = probes.provenance.origins, probes.labels.tolist()
+    called = [[name] for name in probes.class_names]
+    if not probes.annotated:
+        for origin, label in zip(origins, labels, strict=True):
+            called[label] += PurePosixPath(origin.folder).parts[:1]
+    return shared_cues(origins, labels, called)
 
 
 def too_few(classes: Sequence[ClassDraw], counts: Sequence[int], *, per_class: int) -> list[str]:
@@ -43,10 +63,7 @@ def too_few(classes: Sequence[ClassDraw], counts: Sequence[int], *, per_class: i
         per_class: at most so many were drawn.
     """
     if per_class < LEAST_PROBES:
-        return [
-            f"ProbeSet: per_class is {per_class}, and fewer than {LEAST_PROBES} probes of a class cannot be judged; 40 "
-            "are recommended"
-        ]
+        return [small_per_class(per_class)]
     few = [
         f"{shown_name(c.name)}: {count} of {count_of(c.offered, 'picture')}"
         for c, count in zip(classes, counts, strict=True)
@@ -57,22 +74,16 @@ def too_few(classes: Sequence[ClassDraw], counts: Sequence[int], *, per_class: i
         for c, count in zip(classes, counts, strict=True)
         if count >= LEAST_PROBES > sum(counts) - count
     ]
-    notes = []
-    if few:
-        notes.append(
-            f"ProbeSet has fewer than {LEAST_PROBES} probes of {len(few)} of {len(classes)} classes "
-            f"({name_a_few(few)}): they cannot be judged"
-        )
-    if lone:
-        notes.append(
-            f"backgrounds of {name_a_few(lone)} cannot be tested: the other classes together have fewer than "
-            f"{LEAST_PROBES} probes to lend theirs"
-        )
-    return notes
+    return [few_probes(few, len(classes))] * bool(few) + [few_donors(lone)] * bool(lone)
 
 
 def _told(
-    values: Sequence[str], labels: Sequence[int], shown: Sequence[str], clause: Callable[[str], str], trace: str
+    values: Sequence[str],
+    labels: Sequence[int],
+    shown: Sequence[str],
+    clause: Callable[[str], str],
+    verb: str,
+    trace: str,
 ) -> list[str]:
     by_class: dict[int, list[str]] = {}
     for value, label in zip(values, labels, strict=True):
@@ -84,7 +95,7 @@ def _told(
             found.append(f"all {len(own)} probes of `{shown[label]}` {clause(own[0])}")
     if not found:
         return []
-    return [f"{name_a_few(found)}, those of other classes do not: the {trace} may pass for the class"]
+    return [f"{name_a_few(found)}, and none of another class {verb}: the {trace} may pass for the class"]
 
 
 def _folder(origin: Origin, names: Sequence[str]) -> str:

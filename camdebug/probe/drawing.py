@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from camdebug.numerals import percent
+from camdebug.probe.boxes import JUDGED_AREA
 from camdebug.probe.checks import unfit
 from camdebug.probe.placing import NoObject, Placed, Placer
 from camdebug.probe.selection import Candidate, drawing_order
@@ -136,15 +137,16 @@ class Drawing:
         if reason is not None or placed.before is None or placed.after is None:
             return reason
         least, most = self.limits.min_area, self.limits.max_area
-        tally["too_large_before"] += placed.before > most
-        tally["too_small_before"] += placed.before < least
+        smallest, largest = JUDGED_AREA  # counted whatever was asked for: no verdict comes of others
+        tally["too_large_before"] += placed.before > largest
+        tally["too_small_before"] += placed.before < smallest
         if placed.after == 0:
             tally["gone"] += 1
             return "nothing of the object is left after the transform"
+        tally["too_large_after"] += placed.after > largest
+        tally["too_small_after"] += placed.after < smallest
         if placed.after > most:
-            tally["too_large_after"] += 1
             return f"object over {percent(most)} of the picture after the transform"
         if placed.after < least:
-            tally["too_small_after"] += 1
             return f"object under {percent(least)} of the picture after the transform"
         return None

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from camdebug.probe.checks import LEAST_PROBES, name_a_few
+from camdebug.probe.checks import LEAST_PROBES
 from camdebug.probe.content import Offered
 from camdebug.probe.reading import Sample
+from camdebug.probe.sentences import few_donors, few_probes, small_per_class
 from camdebug.records import Exclusion
+from camdebug.wording import shown_name
 
 
 @dataclass
@@ -59,10 +61,7 @@ class Drawn:
 def note_counts(found: Drawn, per_class: int) -> None:
     """Say which classes will not be judged, and which have too few donors in the others."""
     if per_class < LEAST_PROBES:
-        found.notes.append(
-            f"ProbeSet: per_class is {per_class}, and fewer than {LEAST_PROBES} probes of a class cannot be judged; 40 "
-            "are recommended"
-        )
+        found.notes.append(small_per_class(per_class))
         return
     counts, total = Counter(s.label for s in found.samples), len(found.samples)
     if found.samples[0].kind is None or max(counts.values()) < LEAST_PROBES:
@@ -70,11 +69,6 @@ def note_counts(found: Drawn, per_class: int) -> None:
     few = [f"{found.name(k)}: {n}" for k, n in sorted(counts.items()) if n < LEAST_PROBES]
     lone = [found.name(k) for k, n in sorted(counts.items()) if n >= LEAST_PROBES > total - n]
     if few:
-        found.notes.append(
-            f"ProbeSet has fewer than {LEAST_PROBES} probes of {len(few)} classes ({name_a_few(few)}), too few to judge"
-        )
+        found.notes.append(few_probes(few, len(found.class_names or counts)))
     if lone:
-        found.notes.append(
-            f"ProbeSet has fewer than {LEAST_PROBES} probes of all other classes to lend backgrounds to "
-            f"{name_a_few(lone)}"
-        )
+        found.notes.append(few_donors([f"`{shown_name(name)}`" for name in lone]))

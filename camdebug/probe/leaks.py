@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 512
 _CHANNELS = (1, 3, 4)
+_ALIKE = "the same as a picture that is trained on"
+_MANY = "many look alike there"
 
 Found = tuple[str, str]
 
@@ -55,17 +57,18 @@ class Leaks:
         """Whether any was found that is more than possible."""
         return bool(self.exact or self.near)
 
+    @property
+    def found(self) -> tuple[str, ...]:
+        """Ids of all probes that were found, for :meth:`ProbeSet.without`."""
+        return tuple(dict.fromkeys(probe for probe, _ in (*self.exact, *self.near)))
+
     def __str__(self) -> str:
         parts = [
-            f"{len({probe for probe, _ in found})} of {count_of(self.probes, 'probe')} {what} "
-            f"({name_a_few([f'{probe}: {where}' for probe, where in found])})"
-            for found, what in (
-                (self.exact, "are trained on"),
-                (self.near, "look nearly the same as a picture that is trained on"),
-                (
-                    self.possible,
-                    "possibly look the same as a picture that is trained on; many look alike there",
-                ),
+            self._told(found, one, several)
+            for found, one, several in (
+                (self.exact, "is trained on", "are trained on"),
+                (self.near, f"looks nearly {_ALIKE}", f"look nearly {_ALIKE}"),
+                (self.possible, f"possibly looks {_ALIKE}; {_MANY}", f"possibly look {_ALIKE}; {_MANY}"),
             )
             if found
         ]
@@ -73,7 +76,13 @@ class Leaks:
         unread = f", {self.unread} more could not be read" if self.unread else ""
         compared = "" if not parts else f"; {count_of(self.compared, 'training picture')} compared"
         text = ("; ".join(parts) or none) + compared + unread
-        return f"{text[:1].upper()}{text[1:]}, {self.how}."
+        mend = " Take them out with probes.without(leaks.found), or out of the training." if self else ""
+        return f"{text[:1].upper()}{text[1:]}, {self.how}.{mend}"
+
+    def _told(self, found: Sequence[Found], one: str, several: str) -> str:
+        count = len({probe for probe, _ in found})
+        named = name_a_few([f"{probe}: {where}" for probe, where in found])
+        return f"{count} of {count_of(self.probes, 'probe')} {one if count == 1 else several} ({named})"
 
 
 @dataclass(frozen=True, eq=False)

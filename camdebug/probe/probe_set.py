@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from camdebug.probe.checks import name_a_few, summarise
+from camdebug.probe.checks import summarise
 from camdebug.probe.content import Content, Offered, check
+from camdebug.probe.doors import check_way
+from camdebug.probe.sentences import dropped_boxes, no_probes
 from camdebug.probe.suspicion import suspicions
 from camdebug.probe.uses import Uses
 from camdebug.sources.entry import Kind
@@ -124,6 +126,7 @@ class ProbeSet(Uses):
         """
         from camdebug.probe.dataset import draw
 
+        check_way("dataset", dataset, "from_dataset")
         plan: dict[str, Any] = {"class_names": class_names, "class_to_idx": class_to_idx}
         plan |= {"label_map": label_map, "label": label}
         return cls._drawn(draw(dataset, annotation=annotation, per_class=per_class, seed=seed, **plan), mean, std)
@@ -250,6 +253,7 @@ class ProbeSet(Uses):
         from camdebug.probe.drawing import Limits
         from camdebug.probe.from_source import build, duplicate_note
 
+        check_way("source", source, "from_source")
         built = build(
             source,
             carrier_of(transform, image_transform=image_transform, geometry=geometry),
@@ -281,10 +285,9 @@ class ProbeSet(Uses):
         excluded = {e.source_id for e in self.exclusions}
         dropped = [f"{d.source_id}: {d.reason}" for d in self.dropped_boxes if d.source_id not in excluded]
         if dropped:
-            parts.append(f"ProbeSet dropped {len(dropped)} unusable boxes of pictures it kept ({name_a_few(dropped)})")
-        empty = self.empty_classes
-        if empty:
-            parts.append(f"ProbeSet has no probe of {len(empty)} classes ({name_a_few(empty)}): they stay unmeasured")
+            parts.append(dropped_boxes(dropped))
+        if self.empty_classes:
+            parts.append(no_probes(self.empty_classes))
         parts += map(str, suspicions(self)[:1])
         if parts:
-            warnings.warn(". ".join(parts) + ".", UserWarning, stacklevel=depth)
+            warnings.warn(". ".join(part[:1].upper() + part[1:] for part in parts) + ".", UserWarning, stacklevel=depth)

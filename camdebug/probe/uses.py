@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -57,6 +58,27 @@ class Uses(Held):
         from camdebug.doctor.probe_summary import summarise_probes
 
         return summarise_probes(self._set(), epochs=epochs)
+
+    def without(self, probes: Iterable[int | str] | int | str, *, reason: str = "left out by hand") -> ProbeSet:
+        """The same set without some probes, which become exclusions. This one stays as it is.
+
+        Args:
+            probes: indices, or source ids, of those to leave out: ``probes.without(leaks.found)``, or the second of
+                each pair, ``probes.without(j for _, j, _ in probes.near_duplicates())``.
+            reason: that the exclusions give.
+
+        Raises:
+            TypeError, ValueError: there is no such probe, or none would stay.
+
+        >>> import torch
+        >>> from camdebug import ProbeSet
+        >>> probes = ProbeSet(torch.zeros(3, 3, 8, 8), [0, 0, 1], source_ids=["a", "b", "c"])
+        >>> probes.without(["b"]).source_ids
+        ('a', 'c')
+        """
+        from camdebug.probe.leaving_out import content_without
+
+        return self._set()._of(content_without(self._set(), probes, reason=reason))
 
     def near_duplicates(self, *, threshold: float | None = None) -> tuple[tuple[int, int, float], ...]:
         """Rows of probes that show nearly the same picture, and the correlation of small grey copies, 1 if equal.

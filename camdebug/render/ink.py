@@ -25,6 +25,8 @@ LIGHT = (255, 255, 255)
 DARK = (0, 0, 0)
 
 MARGIN = 5
+_END = 4
+"""Length of the dark ends of boxes that are too thin for a dark line all around."""
 Colour = tuple[int, int, int]
 
 
@@ -142,13 +144,16 @@ def outline(image: NDArray[np.uint8], box: Sequence[float]) -> None:
 
     Args:
         image: ``(..., H, W, 3)``; leading axes all get the box.
-        box: xyxy in pixels of the image, clipped to it and widened to at least 4 pixels where there is room.
+        box: xyxy in pixels of the image, clipped to it and widened to at least 4 pixels where there is room. Where it
+            is too thin for both lines the dark one is at its ends alone.
     """
     height, width = image.shape[-3:-1]
     (left, right), (top, bottom) = _span(box[0], box[2], width), _span(box[1], box[3], height)
     _frame(image, left, top, right, bottom, LIGHT)
-    if right - left >= 3 and bottom - top >= 3:
+    if right - left >= 5 and bottom - top >= 5:
         _frame(image, left + 1, top + 1, right - 1, bottom - 1, DARK)
+    elif right - left >= 3 and bottom - top >= 3:
+        _ends(image, left + 1, top + 1, right - 1, bottom - 1, DARK)
 
 
 def resize(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -179,6 +184,16 @@ def _frame(image: NDArray[np.uint8], left: int, top: int, right: int, bottom: in
         image[..., row, left : right + 1, :] = colour
     for column in (left, right):
         image[..., top : bottom + 1, column, :] = colour
+
+
+def _ends(image: NDArray[np.uint8], left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
+    """Of a sliver: filled whole it would look like a bar in the picture."""
+    if bottom - top >= right - left:
+        for start, stop in ((top, min(top + _END, bottom + 1)), (max(bottom + 1 - _END, top), bottom + 1)):
+            image[..., start:stop, left : right + 1, :] = colour
+        return
+    for start, stop in ((left, min(left + _END, right + 1)), (max(right + 1 - _END, left), right + 1)):
+        image[..., top : bottom + 1, start:stop, :] = colour
 
 
 @lru_cache(maxsize=2)

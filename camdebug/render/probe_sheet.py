@@ -35,7 +35,7 @@ from camdebug.render.ink import (
 )
 from camdebug.render.overlay import display_size
 from camdebug.render.picture import Colours, find_colours, to_pictures
-from camdebug.render.probe_sheet_words import TEXT, covered, fault, identity, opening
+from camdebug.render.probe_sheet_words import TEXT, covered, fault, identity, opening, shared_folder
 from camdebug.store.disk import write_file
 from camdebug.wording import shown_name
 
@@ -70,11 +70,15 @@ class _Group:
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """In pixels; ``tile`` is height and width of a picture, ``cell`` of a picture with its caption and the gap."""
+    """In pixels; ``tile`` is height and width of a picture, ``cell`` of a picture with its caption and the gap.
+
+    ``folder`` is what names are shown without.
+    """
 
     columns: int
     tile: tuple[int, int]
     cell: tuple[int, int]
+    folder: str
 
     @property
     def width(self) -> int:
@@ -139,9 +143,10 @@ def draw_probe_sheet(
     groups = _chosen(probes, area, per_class, sort, layout)
     colours = find_colours(probes.images.float(), probes.mean, probes.std)
     room = layout.width - 2 * MARGIN
-    shown = sum(len(group.rows) for group in groups)
+    rows = [row for group in groups for row in group.rows]
+    framed = probes.annotated and any(fault(area[row]) for row in rows)
     doubts = [line for found in suspicions(probes)[:1] for line in wrap(f"{found.sentence}.", BAND, room, 3)]
-    said = opening(probes, shown, colours)
+    said = opening(probes, len(rows), colours, framed=framed)
     lines = [(line, size, colour) for text, size, colour in said for line in wrap(text, size, room, 2)]
     band = len(doubts) * line_height(BAND) + 2 * MARGIN if doubts else 0
     top = band + 2 * MARGIN + sum(line_height(size) for _, size, _ in lines)
@@ -172,7 +177,7 @@ def _layout(probes: ProbeSet, columns: int | None) -> _Layout:
     cell = (tile[0] + 2 * line_height(TEXT) + GAP + _ABOVE, max(tile[1], _NARROWEST_TILE) + GAP)
     if columns is None:
         columns = max(1, min(max(probes.counts), (_USUAL_WIDTH - 2 * MARGIN + GAP) // cell[1]))
-    return _Layout(columns, tile, cell)
+    return _Layout(columns, tile, cell, shared_folder(probes))
 
 
 def _chosen(probes: ProbeSet, area: list[float], per_class: object, sort: Order, layout: _Layout) -> list[_Group]:
@@ -272,7 +277,7 @@ def _draw_probe(
     canvas.paste(Image.fromarray(_picture(probes, row, colours, layout.tile)), (x, y))
     room = layout.cell[1] - GAP
     below = y + height + FRAME
-    write(pen, (x, below), fit(lambda n: identity(probes, row, n), TEXT, room), TEXT)
+    write(pen, (x, below), fit(lambda n: identity(probes, row, n, layout.folder), TEXT, room), TEXT)
     if probes.annotated:
         told = ellipsise(covered(probes, row, area), TEXT, room)
         write(pen, (x, below + line_height(TEXT)), told, TEXT, colour=WRONG if unfit else FAINT)

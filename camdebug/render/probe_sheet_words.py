@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
+
 from camdebug.measures.localisation import MAX_AREA, MIN_AREA
 from camdebug.numerals import count_of, number
 from camdebug.probe.checks import name_a_few
 from camdebug.probe.probe_set import ProbeSet
+from camdebug.probe.sentences import classes_of, pixels_of
 from camdebug.render.ink import FAINT, INK, WRONG, Colour
 from camdebug.render.picture import Colours
 from camdebug.wording import shown_name, visible
@@ -13,16 +17,27 @@ from camdebug.wording import shown_name, visible
 TITLE, TEXT = 16, 12
 
 
-def opening(probes: ProbeSet, shown: int, colours: Colours) -> list[tuple[str, int, Colour]]:
-    """What is said above the pictures: text, size and colour of each paragraph."""
-    height, across = probes.image_size
+_OBJECT = re.compile(r"#\d+(?::.*)?$", re.DOTALL)
+
+
+def opening(probes: ProbeSet, shown: int, colours: Colours, *, framed: bool = False) -> list[tuple[str, int, Colour]]:
+    """What is said above the pictures: text, size and colour of each paragraph.
+
+    Args:
+        probes: the probe set.
+        shown: so many of them.
+        colours: they are shown in.
+        framed: some are framed, because they cannot be judged.
+    """
     several = f", {shown} of them shown, evenly over their areas" if shown < len(probes) else ""
-    classes = f"{len(probes.class_names)} {'class' if len(probes.class_names) == 1 else 'classes'}"
+    classes = classes_of(len(probes.class_names))
     said = [
         (f"{count_of(len(probes), 'probe')} in {classes}{several}", TITLE, INK),
-        (f"As the model receives them, {height}x{across} pixels. {colours.sentence}", TEXT, FAINT),
-        (_legend(probes), TEXT, FAINT),
+        (f"As the model receives them, {pixels_of(probes.image_size)}. {colours.sentence}", TEXT, FAINT),
+        (_legend(probes, framed=framed), TEXT, FAINT),
     ]
+    if names := _about_names(probes):
+        said.append((names, TEXT, FAINT))
     if probes.provenance is not None:
         said.append((f"{probes.provenance.source}, through {probes.provenance.transform}", TEXT, FAINT))
     if probes.empty_classes:
@@ -31,22 +46,50 @@ def opening(probes: ProbeSet, shown: int, colours: Colours) -> list[tuple[str, i
     return [(" ".join(visible(text).split()), size, colour) for text, size, colour in said]
 
 
-def _legend(probes: ProbeSet) -> str:
+def _legend(probes: ProbeSet, *, framed: bool) -> str:
     if not probes.annotated:
         return "Nothing is annotated."
     ignored = any(len(boxes) for boxes in probes.ignore) or probes.ignore_masks is not None
     what = "box" if probes.masks is None else "mask"
     small, large = f"{100 * MIN_AREA:.0f}", f"{100 * MAX_AREA:.0f}"
-    return (
-        f"Double line: {what} of the object.{' Dashed: ignored regions.' if ignored else ''} Framed in red: objects "
-        f"below {small} or above {large} % of the picture, which cannot be judged."
-    )
+    red = f" Framed in red: objects below {small} or above {large} % of the picture, which cannot be judged."
+    return f"Double line: {what} of the object.{' Dashed: ignored regions.' if ignored else ''}{red if framed else ''}"
 
 
-def identity(probes: ProbeSet, row: int, limit: int) -> str:
-    """``#12  train/...23.jpg``, the source with at most so many characters; without one of its own the number alone."""
+def _about_names(probes: ProbeSet) -> str:
+    """What stands before and behind the names of pictures, where anything does."""
+    names = [probes.class_names[k] for k in probes.labels.tolist()]
+    said = []
+    if folder := shared_folder(probes):
+        said.append(f"Names stand without the folder that all share, {folder}.")
+    if any(_OBJECT.search(source) for source in probes.source_ids):
+        said.append("Behind a name #0, #1, ...: which object of the picture was cut out.")
+    if any(source.endswith(f":{name}") for source, name in zip(probes.source_ids, names, strict=True)):
+        said.append("Behind a colon: the class that a picture of several stands for here.")
+    return " ".join(said)
+
+
+def shared_folder(probes: ProbeSet) -> str:
+    """The folder with a ``/`` that all source ids begin with, or nothing."""
+    if len(probes) == 1:
+        return ""
+    first, last = (name.split("/")[:-1] for name in (min(probes.source_ids), max(probes.source_ids)))
+    shared = [part for part, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
+    found = "".join(f"{part}/" for part in shared)
+    return found if all(name.startswith(found) for name in probes.source_ids) else ""
+
+
+def identity(probes: ProbeSet, row: int, limit: int, folder: str = "") -> str:
+    """``#12  train/...23.jpg``, the source with at most so many characters; without one of its own the number alone.
+
+    Args:
+        probes: the probe set.
+        row: of the probe.
+        limit: of characters.
+        folder: that is said elsewhere, and left out here.
+    """
     source = probes.source_ids[row]
-    return f"#{row}" if source == str(row) else f"#{row}  {middle_cut(source, limit)}"
+    return f"#{row}" if source == str(row) else f"#{row}  {middle_cut(source.removeprefix(folder), limit)}"
 
 
 def middle_cut(text: str, limit: int) -> str:

@@ -22,7 +22,7 @@ def without_boxes():
 
 
 def one_class_empty():
-    with pytest.warns(UserWarning, match="no probe of 1 classes"):
+    with pytest.warns(UserWarning, match="no probe of 1 class"):
         return probes(class_names=[*NAMES, "rare"])
 
 

@@ -144,7 +144,8 @@ class TestBuild:
     def test_too_few_probes_and_a_picture_left_out_need_attention_and_are_said(self, few, here, capsys):
         assert build(few, named=["--classes", "cat,cow,pes"]) == 1
         out, error = capsys.readouterr()
-        assert "Needs attention: fewer than 20 usable probes of cat, cow, pes." in out
+        assert "Needs attention: 3 of 3 classes cannot be judged (missing: usable probes, of which suspect and " in out
+        assert "take 20 a class: `cat` 18, `cow` 19, `pes` 18)." in out
         assert error.startswith("camdebug probes build: note: ProbeSet")
         assert len(ProbeSet.load("set")) == 5
 
@@ -155,7 +156,7 @@ class TestBuild:
         (here / "probe_training.py").write_text(shown)
         assert build(few, "--train", train, transform=[*CROP]) == 1
         out = capsys.readouterr().out
-        assert "1 of 4 probes are trained on (JPEGImages/000.png: " in out
+        assert "1 of 4 probes is trained on (JPEGImages/000.png: " in out
         assert out.endswith("; probes are trained on.\n")
 
     def test_near_duplicates_are_named(self, few, here, capsys):
@@ -166,7 +167,7 @@ class TestBuild:
         assert "  JPEGImages/000.png and JPEGImages/003.png (1.000)" in out or (
             "  JPEGImages/003.png and JPEGImages/000.png (1.000)" in out
         )
-        assert out.endswith("; 1 pair of probes show nearly the same picture.\n")
+        assert out.endswith("; 1 pair of probes shows nearly the same picture.\n")
 
     def test_pictures_may_lie_elsewhere_and_options_reach_the_reader(self, few, here):
         (here / "own").mkdir()
@@ -192,7 +193,7 @@ class TestBuild:
 class TestSaved:
     def test_preview_writes_a_sheet(self, built, capsys):
         assert main(["probes", "preview", "set", "-o", "one.png", "--per-class", "1"]) == 0
-        assert capsys.readouterr().out == "one.png\n"
+        assert capsys.readouterr().out == "one.png written\n"
         with Image.open("one.png") as sheet:
             assert sheet.size == ProbeSet.load("set").preview(per_class=1).size
 
@@ -317,6 +318,6 @@ def test_the_command_itself_needs_no_lightning_and_writes_to_any_terminal(here):
     )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "fewer than 20 usable probes of ma\\u010dka." in done.stdout
+    assert "take 20 a class: `ma\\u010dka` 19)." in done.stdout
     assert done.stdout.endswith("\n[]\n")
     assert ProbeSet.load("été").class_names == ("mačka",)

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -163,7 +164,7 @@ class TestNext:
     def test_nothing_is_missing(self):
         found = probes([40, 40]).summary(epochs=5)
         assert found.next == (LOOK,)
-        assert "missing   nothing for suspect and confirmed" in str(found)
+        assert "missing   nothing: every class can become suspect and confirmed" in str(found)
 
     def test_what_is_missing_is_counted(self):
         found = probes([20, 25, 3]).summary()
@@ -182,8 +183,40 @@ class TestNext:
         found = probes([40, 40])
         found.images[1] = found.images[0]
         summary = found.summary()
-        assert "alike     1 pair of probes show nearly the same picture" in str(summary)
-        assert summary.next[0].startswith("Leave one of each pair that probes.near_duplicates() names out")
+        assert "alike     1 pair of probes shows nearly the same picture" in str(summary)
+        assert "Leave one of each pair out, with probes.without(j for _, j, _ in probes.near_" in summary.next[0]
+
+    def test_crops_are_mended_by_their_own_arguments(self):
+        draw = ClassDraw("a", 90, 60, 0, 30, 0, 0, 0)
+        found = drawn(probes([40, 40]), classes=(draw,))
+        found.provenance = replace(found.provenance, source="214 crops of COCO, 9 pictures")
+        assert found.summary().next[0].endswith("30 after). Take a larger side= or context= of ObjectCrops.")
+
+    def test_what_only_files_of_one_class_share_is_said_after_saving_too(self, tmp_path):
+        found = drawn(probes([20, 20], names=["cat", "dog"]))
+        origins = [replace(o, image_size=(30, 20 + (i >= 20))) for i, o in enumerate(found.provenance.origins)]
+        assert found.summary().cues == ()
+        found.provenance = replace(found.provenance, origins=tuple(origins))
+        found.save(tmp_path / "set")
+        for each in (found, ProbeSet.load(tmp_path / "set")):
+            summary = each.summary()
+            assert summary.cues == (
+                "all 20 probes of `cat` were 20x30 pixels (width x height), all 20 probes of `dog` were 21x30 pixels "
+                "(width x height), and none of another class was: the traces of that size may pass for the class",
+            )
+            assert summary.next[0].startswith("Take pictures of all classes from the same folders")
+            assert "cue       All 20 probes of `cat` were 20x30" in str(summary)
+
+    def test_folders_are_no_cue_where_they_are_the_annotation(self):
+        found = drawn(probes([20, 20], boxes=None, names=["cat", "dog"]))
+        origins = [
+            replace(o, file=f"{('kitten', 'puppy')[i >= 20]}/{i}.png") for i, o in enumerate(found.provenance.origins)
+        ]
+        found.provenance = replace(found.provenance, origins=tuple(origins))
+        assert found.summary().cues == ()
+        inner = [replace(o, file=o.file.replace("kitten/", "kitten/studio/")) for o in origins]
+        found.provenance = replace(found.provenance, origins=tuple(inner))
+        assert "from the folder studio" in found.summary().cues[0]
 
     def test_a_transform_that_makes_objects_too_large_or_too_small(self):
         def told(**tally):
@@ -193,11 +226,11 @@ class TestNext:
 
         assert told(too_large_before=8, too_large_after=16) == (
             "Objects are too large (`a` 8 of 60 before the transform, 16 after). Resize whole pictures, in place of a "
-            "crop."
+            "crop; or, for ObjectCrops, take a larger side= or context=."
         )
         assert told(too_small_before=29, too_small_after=30) == (
             "Objects are too small (`a` 29 of 60 before the transform, 30 after). Let the model see larger pictures, "
-            "or crops."
+            "or crops around the objects (camdebug.sources.ObjectCrops)."
         )
         assert told(too_large_before=9, too_large_after=16) == LOOK
         assert told(too_large_before=1, too_large_after=4) == LOOK
@@ -216,7 +249,7 @@ class TestWords:
             "(finds: the smallest fall in probability that is likely to be confirmed)",
         ]
         assert lines[7:9] == [
-            "missing   nothing for suspect and confirmed",
+            "missing   nothing: every class can become suspect and confirmed",
             "places    heat at a fixed place can be tested in 2 of 2 classes, where maps have cells enough",
         ]
         assert lines[9] == "power     Planned: 10 looks. So much in 10 looks."
@@ -228,10 +261,10 @@ class TestWords:
         draw = ClassDraw("a", 90, 61, 2, 3, 4, 14, 5)
         lines = str(drawn(probes([40, 40]), classes=(draw,)).summary()).splitlines()
         assert lines[1] == "COCO, 9 pictures, through Compose( Resize() )"
-        start = lines.index("Pictures that were tried, before > after the transform:")
+        start = lines.index("Objects of the pictures that were tried, before -> after the transform:")
         assert lines[start + 1 : start + 4] == [
-            "class     tried   < 2 %  > 70 %  gone  area of probes before, %",
-            "a      61 of 90  4 > 14   2 > 3     5              10 / 10 / 10",
+            "class     tried    < 2 %  > 70 %  nothing left  area before, %: least / median / most",
+            "a      61 of 90  4 -> 14  2 -> 3             5                           10 / 10 / 10",
             "",
         ]
 
@@ -239,6 +272,29 @@ class TestWords:
         boxes = [[[0.0, 0, 5, 5]]] * 4 + [[[2.0, 2, 2, 5]], [[2.0, 2, 2, 5]], [[9, 9, 3, 3]]]
         text = str(probes([7], boxes=boxes).summary())
         assert "left out  3 pictures: 2 x box of no area; 1 x box inverted" in text
+
+    def test_ignored_boxes_are_explained(self):
+        boxes, ignore = [[[0.0, 0, 5, 5]]] * 3, [torch.tensor([[5.0, 5, 2, 2]]), *[torch.zeros(0, 4)] * 2]
+        text = " ".join(str(probes([3], boxes=boxes, ignore=ignore).summary()).split())
+        assert "1 box of pictures that were kept: 1 x ignored box inverted (ignored: of other objects in the" in text
+
+    def test_many_classes_without_a_probe_are_one_line(self):
+        few = str(probes([3, *[0] * 5]).summary()).splitlines()
+        assert [line[0] for line in few[3:9]] == list("abcdef")
+        found = drawn(probes([3, *[0] * 6]), classes=(ClassDraw("c", 9, 4, 0, 0, 0, 4, 0),))
+        lines = str(found.summary()).splitlines()
+        start = lines.index("no probe of 6 classes: `b`, `c`, `d`, `e`, `f`, ...")
+        assert lines[start - 1].startswith("a ")
+        assert found.summary().next[0].endswith("17 of `a`, 20 of `b`, 20 of `c`, 20 of `d`, 20 of `e`, ...")
+        assert any(line.split()[:4] == ["c", "4", "of", "9"] for line in lines)  # why it is empty stays to be seen
+
+    def test_sizes_have_the_width_first(self):
+        images = torch.rand(2, 1, 10, 12)
+        assert "12x10 pixels (width x height), nothing" in str(quiet(images, [0, 0]).summary())
+
+    def test_without_annotations_what_places_take_is_missing_too(self):
+        text = " ".join(str(quiet(torch.rand(3, 1, 10, 10), [0, 0, 1]).summary()).split())
+        assert "boxes or masks, for suspect and confirmed; probes, of which heat at a fixed place takes 20 a " in text
 
     def test_names_are_shortened_in_tables_and_sentences(self):
         long = "<b>" + "n" * 200

@@ -140,7 +140,7 @@ class TestNames:
 
     def test_a_model_may_know_more_classes_than_there_are_folders(self, folder):
         dataset = ImageFolder(str(folder), TO_TENSOR)
-        with pytest.warns(UserWarning, match=re.escape("ProbeSet has no probe of 1 classes (ape)")):
+        with pytest.warns(UserWarning, match=re.escape("ProbeSet has no probe of 1 class (ape)")):
             probes = ProbeSet.from_dataset(dataset, class_names=["ape", "cat", "dog", "eel"])
         assert probes.counts == (0, 7, 5, 2)
 
@@ -269,13 +269,13 @@ def boxed(*labels):
 
 class TestBalance:
     def test_a_class_that_stays_short_of_what_can_be_judged_is_named(self):
-        with pytest.warns(UserWarning, match=re.escape("fewer than 20 probes of 1 classes (b: 2), too few to judge")):
+        with pytest.warns(UserWarning, match=re.escape("fewer than 20 probes of 1 of 3 classes (b: 2): it")):
             ProbeSet.from_dataset(boxed(*[0] * 20, *[2] * 20, 1, 1), class_names=["a", "b", "c"])
 
     def test_a_class_whose_donors_are_too_few_is_named(self):
-        with pytest.warns(UserWarning, match="fewer than 20 probes of all other classes to lend backgrounds to a") as w:
+        with pytest.warns(UserWarning, match="Backgrounds of `a` cannot be tested: the other classes") as w:
             ProbeSet.from_dataset(boxed(*[0] * 20, *[1] * 19), class_names=["a", "b"])
-        assert "(b: 19), too few to judge" in str(w[0].message)
+        assert "(b: 19): it cannot be judged" in str(w[0].message)
         assert len(w) == 1
 
     def test_enough_of_both_is_not_worth_a_word(self):

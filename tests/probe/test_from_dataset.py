@@ -370,8 +370,8 @@ class TestExclusions:
             "1 x box of no area (2)",
             "1 x picture not finite (3)",
             "1 x could not be read (OSError) (5)",
-            "ProbeSet dropped 1 unusable boxes of pictures it kept (4: box inverted)",
-            "ProbeSet has no probe of 1 classes (bird): they stay unmeasured.",
+            "ProbeSet dropped 1 unusable box of pictures it kept (4: box inverted)",
+            "ProbeSet has no probe of 1 class (bird): it stays unmeasured.",
         ):
             assert part in message
         assert sorted(e.source_id for e in probes.exclusions) == ["0", "1", "2", "3", "5"]

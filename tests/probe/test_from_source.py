@@ -471,12 +471,12 @@ class TestProvenance:
         book.entries[30] = replace(book.entries[30], picture=lambda: Image.fromarray(pixels(29)))
         _, message = warned(book, class_names=["cat", "dog", "emu"])
         for part in (
-            "fewer than 20 probes of 1 of 3 classes (dog: 6 of 6 pictures): they cannot be judged",
-            "backgrounds of `cat` cannot be tested",
-            "all 25 probes of `cat` come from the folder studio",
+            "fewer than 20 probes of 1 of 3 classes (dog: 6 of 6 pictures): it cannot be judged",
+            "Backgrounds of `cat` cannot be tested",
+            "All 25 probes of `cat` come from the folder studio",
             "1 pair of probes show nearly the same picture (such as ",
             "similarity 1.000; near_duplicates() names all)",
-            "ProbeSet has no probe of 1 classes (emu)",
+            "ProbeSet has no probe of 1 class (emu)",
         ):
             assert part in message
 

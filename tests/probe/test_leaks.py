@@ -86,10 +86,10 @@ class TestStoredPictures:
         assert (leaks.probes, leaks.compared, leaks.unread) == (4, 4, 0)
         assert leaks
         assert str(leaks) == (
-            "1 of 4 probes are trained on (p1.png: a/copy.png); 2 of 4 probes look nearly the same as a picture that "
+            "1 of 4 probes is trained on (p1.png: a/copy.png); 2 of 4 probes look nearly the same as a picture that "
             f"is trained on ({leaks.near[0][0]}: {leaks.near[0][1]}, {leaks.near[1][0]}: {leaks.near[1][1]}); 4 "
             "training pictures compared, by a hash of their pixels and by small grey copies; a crop of a picture is "
-            "not recognised."
+            "not recognised. Take them out with probes.without(leaks.found), or out of the training."
         )
 
     def test_none_found_is_never_called_clean(self, probes):
@@ -285,7 +285,11 @@ class TestPicturesThatLookAlike:
 
 def test_the_record_says_the_same_of_one_probe_met_twice():
     leaks = Leaks((("a", "x"), ("a", "y")), (), 3, 10, 0, "by hand")
-    assert str(leaks) == "1 of 3 probes are trained on (a: x, a: y); 10 training pictures compared, by hand."
+    assert str(leaks) == (
+        "1 of 3 probes is trained on (a: x, a: y); 10 training pictures compared, by hand. Take them out with "
+        "probes.without(leaks.found), or out of the training."
+    )
+    assert leaks.found == ("a",)
 
 
 def _png(picture):

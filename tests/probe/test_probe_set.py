@@ -180,8 +180,8 @@ class TestExclusions:
             probes = make(5, images=images, labels=[0] * 5, boxes=boxes, source_ids=list("abcde"))
         assert [str(w.message) for w in caught] == [
             "ProbeSet left out 4 of 5 pictures: 1 x box inverted (b); 1 x no box (c); 1 x picture not finite (d); "
-            "1 x box outside the picture (e). ProbeSet dropped 1 unusable boxes of pictures it kept (a: box of no "
-            "area). ProbeSet has no probe of 1 classes (dog): they stay unmeasured."
+            "1 x box outside the picture (e). ProbeSet dropped 1 unusable box of pictures it kept (a: box of no "
+            "area). ProbeSet has no probe of 1 class (dog): it stays unmeasured."
         ]
         assert caught[0].filename == __file__
         assert probes.source_ids == ("a",)
@@ -200,7 +200,7 @@ class TestExclusions:
         ],
     )
     def test_a_bad_box_beside_a_good_one_is_dropped_and_named(self, box, reason):
-        with pytest.warns(UserWarning, match=f"dropped 1 unusable boxes.*7: {reason}"):
+        with pytest.warns(UserWarning, match=f"dropped 1 unusable box.*7: {reason}"):
             probes = make(boxes=[[BOX, box], [BOX]], source_ids=["7", "8"])
         assert probes.dropped_boxes == (Exclusion("7", reason),)
         assert [b.tolist() for b in probes.boxes] == [[BOX], [BOX]]

@@ -116,8 +116,8 @@ class TestCues:
     def test_a_folder_of_one_class_alone_is_told(self):
         told = cues([f"studio/{i}.png" for i in range(6)] + [f"{'ab'[i % 2]}/{i}.png" for i in range(6)])
         assert told == [
-            "all 6 probes of `cat` come from the folder studio, those of other classes do not: the folder's look may "
-            "pass for the class"
+            "all 6 probes of `cat` come from the folder studio, and none of another class does: the folder's look "
+            "may pass for the class"
         ]
 
     def test_a_folder_that_another_class_shares_is_not(self):
@@ -134,9 +134,10 @@ class TestCues:
     def test_a_size_or_kind_of_file_of_one_class_alone_is_told(self):
         told = cues(["a.png"] * 6 + ["a.png", "b.jpg"] * 3, sizes=[(480, 640)] * 6 + [(10, 10), (20, 20)] * 3)
         assert [sentence.split(",")[0] for sentence in told] == [
-            "all 6 probes of `cat` were 480x640 pixels (height x width)"
+            "all 6 probes of `cat` were 640x480 pixels (width x height)"
         ]
-        assert cues(["a.PNG"] * 6 + ["b.jpg", "c.tif"] * 3)[0].startswith("all 6 probes of `cat` are .png files, those")
+        (kind,) = cues(["a.PNG"] * 6 + ["b.jpg", "c.tif"] * 3)
+        assert kind.startswith("all 6 probes of `cat` are .png files, and none of another class is: the traces of")
 
     def test_few_probes_and_a_class_alone_share_by_chance_or_with_nobody(self):
         few = origins("studio/0.png", "studio/1.png", "a/0.png", "b/0.png")
@@ -149,7 +150,7 @@ class TestBalance:
 
     def test_classes_that_cannot_be_judged_are_named(self):
         assert too_few(self.CLASSES, [40, 12, 0], per_class=40) == [
-            "ProbeSet has fewer than 20 probes of 1 of 3 classes (dog: 12 of 50 pictures): they cannot be judged",
+            "ProbeSet has fewer than 20 probes of 1 of 3 classes (dog: 12 of 50 pictures): it cannot be judged",
             "backgrounds of `cat` cannot be tested: the other classes together have fewer than 20 probes to lend "
             "theirs",
         ]

@@ -83,6 +83,17 @@ def test_boxes_at_the_rim_and_tiny_ones_are_drawn_inside(box):
     assert (image == 0).any()
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_sliver_at_the_border_is_no_dark_bar(turned):
+    image = np.full((40, 40, 3), 128, np.uint8)
+    ink.outline(image, (0, 36, 40, 40) if turned else (36, 0, 40, 40))
+    image = image.transpose(1, 0, 2) if turned else image
+    assert (image[:, 36] == 255).all()
+    assert (image[:, 39] == 255).all()
+    assert (image[[1, 4, 35, 38], 37:39] == 0).all()  # its ends alone are dark
+    assert (image[5:35, 37:39] == 128).all()
+
+
 def test_a_box_on_a_picture_smaller_than_its_line_does_not_fail():
     image = np.full((2, 1, 3), 128, np.uint8)
     ink.outline(image, (0, 0, 1, 2))

@@ -146,8 +146,29 @@ class TestText:
             "38 % of the picture, 2 boxes",
         ]
 
+    def test_a_legend_explains_what_there_is_and_nothing_else(self):
+        def said(**changes):
+            probes = grey_set(2, class_names=["cat"], **changes)
+            return " ".join(text for text, _, _ in opening(probes, 2, find_colours(probes.images)))
+
+        plain = said(source_ids=["a.png", "b.png"])
+        assert "Double line: box of the object." in plain
+        assert not any(words in plain for words in ("Framed", "Dashed", "folder", "Behind"))
+        crops = said(source_ids=["val/one/a.png#0", "val/one/a.png#1"])
+        assert "Names stand without the folder that all share, val/one/. Behind a name #0, #1, ...: which ob" in crops
+        assert "Behind a colon: the class" in said(source_ids=["a.png:cat", "b.png"])
+        assert "folder" not in said(source_ids=["a/1.png", "ab/2.png"])
+
+    def test_a_shared_folder_is_left_out_of_names(self, monkeypatch):
+        lines = written(monkeypatch, grey_set(2, source_ids=["val/x/a.png", "val/y/b.png"]))
+        assert [line for line in lines if line.startswith("#")] == ["#0  x/a.png", "#1  y/b.png"]
+
+    def test_sizes_have_the_width_first(self, monkeypatch):
+        lines = written(monkeypatch, ProbeSet(torch.rand(1, 3, 8, 12), [0]))
+        assert lines[1].startswith("As the model receives them, 12x8 pixels (width x height). Pixels")
+
     def test_where_it_comes_from_and_which_classes_are_empty(self):
-        with pytest.warns(UserWarning, match="no probe of 1 classes"):
+        with pytest.warns(UserWarning, match="no probe of 1 class"):
             probes = grey_set(class_names=["cat", "dog"])
         origin = Origin("", (8, 8), 0.1, "")
         probes.provenance = Provenance(
