@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from camdebug.probe.checks import name_a_few, summarise
+from camdebug.probe.checks import counted_as, name_a_few, summarise
 from camdebug.probe.content import Content, Offered, check
 from camdebug.probe.suspicion import suspicions
 from camdebug.probe.uses import Uses
@@ -275,9 +275,11 @@ class ProbeSet(Uses):
 
     def _report(self, *notes: str, depth: int = 3) -> None:
         """Give the one warning of a construction, at the line of the user, some frames up."""
-        parts = list(notes)
+        parts = [*map(str, suspicions(self)[:1]), *notes]
         if self.exclusions:
-            parts.append(summarise(self.exclusions, len(self) + len(self.exclusions)))
+            ids = () if self.provenance is None else (*self.source_ids, *(e.source_id for e in self.exclusions))
+            what = counted_as(ids, self.class_names)
+            parts.append(summarise(self.exclusions, len(self) + len(self.exclusions), what))
         excluded = {e.source_id for e in self.exclusions}
         dropped = [f"{d.source_id}: {d.reason}" for d in self.dropped_boxes if d.source_id not in excluded]
         if dropped:
@@ -285,6 +287,5 @@ class ProbeSet(Uses):
         empty = self.empty_classes
         if empty:
             parts.append(f"ProbeSet has no probe of {len(empty)} classes ({name_a_few(empty)}): they stay unmeasured")
-        parts += map(str, suspicions(self)[:1])
         if parts:
             warnings.warn(". ".join(parts) + ".", UserWarning, stacklevel=depth)
