@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,19 +58,13 @@ def scaled(sample: Sample, after: tuple[int, int] | None = None) -> list[Reading
         after: height and width of the pictures after the transform, where the sample's are those before.
     """
     few = sample.fewer()
-    factors = _best_factors(few)
-    free = [scale for scale in [_by_factors(sample, factors)] if _matters(few, scale)]
+    free = _by_factors(sample, _best_factors(few))
     known = [scale for scale in _known(sample, after) if _matters(few, scale)]
-    return [_reading(sample, scale) for scale in _chosen(few, free, known)]
-
-
-def _chosen(few: Sample, free: list[_Scale], known: list[_Scale]) -> list[_Scale]:
-    """One of them, if there is any."""
-    if not known:
-        return free
-    scores = _scores(few, [*known, *free])
-    first = int(np.argmax(scores[: len(known)]))
-    return free if free and scores[first] < _AS_GOOD * scores[-1] else [known[first]]
+    *scores, most = glance(few, [scale.applied(few) for scale in (*known, free)])
+    best = known[int(np.argmax(scores))] if known else free
+    if max(scores, default=0.0) < _AS_GOOD * most:
+        best = free if _matters(few, free) else replace(best, size=f"about {best.size}")
+    return [_reading(sample, best)] if _matters(few, best) else []
 
 
 def _reading(sample: Sample, scale: _Scale) -> Reading:
@@ -87,10 +81,6 @@ def _matters(sample: Sample, scale: _Scale) -> bool:
     before, after = (boxes[:, 2:] - boxes[:, :2] for boxes in (sample.boxes, scale.applied(sample)))
     ratio = after[before != 0] / before[before != 0]
     return bool((np.maximum(ratio, 1 / ratio) >= _LEAST_FACTOR).any())
-
-
-def _scores(sample: Sample, scales: list[_Scale]) -> list[float]:
-    return glance(sample, [scale.applied(sample) for scale in scales])
 
 
 def _known(sample: Sample, after: tuple[int, int] | None) -> list[_Scale]:
@@ -134,17 +124,39 @@ def _by_factors(sample: Sample, factors: tuple[float, float]) -> _Scale:
     about = f"about {width / x:.0f}x{height / y:.0f}"
     if not _of_one_size(sample):
         about = f"about {percent(1 / x)} x {percent(1 / y)} of their size"
-    return _Scale(about, lambda own: own.boxes * np.array([x, y, x, y]))
+    return _Scale(about, lambda own: _times(own.boxes, x, y))
+
+
+def fitted(sample: Sample) -> Floats:
+    """The boxes about their own centres, as wide and high as they fit best: what loose or tight ones should be."""
+    few = sample.fewer()
+    x, y = _best_pair(few, [(x, y) for x in _FACTORS for y in _FACTORS], grown)
+    x, y = _best_pair(few, [(x * a, y * b) for a in _FINER for b in _FINER], grown)
+    return grown(sample.boxes, x, y)
+
+
+def grown(boxes: Floats, x: float, y: float) -> Floats:
+    """Boxes about their own centres."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * (x, y)
+    return np.concatenate([centre - half, centre + half], 1)
+
+
+def _times(boxes: Floats, x: float, y: float) -> Floats:
+    """Boxes with all that is theirs, from the corner of the picture."""
+    found: Floats = boxes * np.array([x, y, x, y])
+    return found
 
 
 def _best_factors(few: Sample) -> tuple[float, float]:
     """For x and y, found in two steps."""
     reach = np.array(few.size[::-1]) / np.maximum(few.placed(few.boxes)[:, 2:].max(0), 1)
     coarse = [(x, y) for x in (*_FACTORS, reach[0]) for y in (*_FACTORS, reach[1])]
-    x, y = _best_pair(few, [(x, y) for x, y in coarse if min(x / y, y / x) >= _MOST_SKEWED])
-    return _best_pair(few, [(x * a, y * b) for a in _FINER for b in _FINER])
+    x, y = _best_pair(few, [(x, y) for x, y in coarse if min(x / y, y / x) >= _MOST_SKEWED], _times)
+    return _best_pair(few, [(x * a, y * b) for a in _FINER for b in _FINER], _times)
 
 
-def _best_pair(few: Sample, factors: list[tuple[float, float]]) -> tuple[float, float]:
-    scores = glance(few, [few.boxes * np.array([x, y, x, y]) for x, y in factors])
+def _best_pair(
+    few: Sample, factors: list[tuple[float, float]], change: Callable[[Floats, float, float], Floats]
+) -> tuple[float, float]:
+    scores = glance(few, [change(few.boxes, x, y) for x, y in factors])
     return factors[int(np.argmax(scores))]

@@ -10,22 +10,36 @@ from numpy.typing import NDArray
 from camdebug.numerals import number
 from camdebug.probe.box_fit import Floats
 from camdebug.probe.fit_matrix import SMALLEST_P, Annotated, FitMatrix, Sample, fit_matrix, glance, sample_of
-from camdebug.probe.scales import Reading, scaled
+from camdebug.probe.scales import Reading, fitted, scaled
 from camdebug.probe.tried import Tried
 from camdebug.records import Provenance
 
-SURE = 1e-6
-"""P-value that the other reading fits by chance: boxes that are right are practically never doubted. With 64 pictures
-at most it takes a mean gain of 0.6 standard deviations."""
-SURE_WITH_RESCUED = 1e-4
-"""The same where boxes are impossible as given, and possible as read."""
+
+@dataclass(frozen=True)
+class _Evidence:
+    """That is asked for, in p-values.
+
+    Attributes:
+        sure: that the other reading fits by chance. With 64 pictures at most 1e-6 takes a mean gain of 0.6 standard
+            deviations.
+        not_a_few: the same without the pictures where it fits best.
+        better: that the boxes as given, or others in their place, fit as well.
+        fitted: that those do which were made as large as they fit best, of many sizes.
+    """
+
+    sure: float
+    not_a_few: float
+    better: float
+    fitted: float
+
+
+SURE = _Evidence(1e-6, 1e-3, 1e-3, 1e-2)
+"""Boxes that are right are practically never doubted."""
+SURE_WITH_RESCUED = _Evidence(1e-4, 1e-2, 1e-2, 5e-2)
+"""Where boxes are impossible as given, and possible as read."""
 _RESCUING = ("swapped", "xywh", "cxcywh")
 _LEAST_RESCUED = 0.05
 """Share of the boxes."""
-_NOT_A_FEW = 1e-3
-"""The same without the pictures where it fits best."""
-_BETTER_THAN_GIVEN = 1e-3
-"""P-value that the boxes as given fit as well."""
 _GIVEN_AT_MOST, _OVERLAPPING_AT_MOST = 0.5, 0.67
 """Share of the other reading's fit that the boxes as given, or boxes of the other size in their place, may have: more
 where they overlap the other reading by construction."""
@@ -76,7 +90,8 @@ def suspicions(probes: Annotated) -> tuple[Doubt, ...]:
     A box fits where the picture changes along its sides and its inside differs from its surround. Each reading of the
     boxes is laid on their own pictures and on others of the class: what these have in common, centred objects or a tag
     in a corner, fits both alike and says nothing. So that boxes which are only too wide or too narrow are not taken
-    for scaled ones, a reading must also fit better than boxes of its sizes around the centres of those given.
+    for scaled ones, a reading must also fit better than boxes of its sizes around the centres of those given, and than
+    those given, made as wide and as high as they fit best.
 
     Args:
         probes: a probe set. Up to 64 pictures are looked at, and four boxes of each. Of masks the boxes around them
@@ -120,15 +135,16 @@ def _promising(sample: Sample, readings: list[Reading]) -> list[Reading]:
 
 
 def _compare(reading: Reading, given: FitMatrix, sample: Sample) -> Suspicion | None:
-    other = fit_matrix(sample, reading.boxes, like=given)
+    other = fit_matrix(sample, reading.boxes, like=given if given.own.any() else None)
     p_value, better = other.p_value, int((other.own > given.own).sum())
     rescued = _rescued(reading, sample)
-    sure = SURE_WITH_RESCUED if rescued else SURE
-    if p_value >= sure or other.p_value_of_most >= _NOT_A_FEW or better < _IN_MOST * len(other.own):
+    asked = SURE_WITH_RESCUED if rescued else SURE
+    if p_value >= asked.sure or other.p_value_of_most >= asked.not_a_few or better < _IN_MOST * len(other.own):
         return None
-    resized = fit_matrix(sample, _resized(sample.boxes, reading.boxes), like=given)
     most = _GIVEN_AT_MOST if reading.kind in _MIRRORS else _OVERLAPPING_AT_MOST
-    if not all(_clearly_worse(before, other, most) for before in (given, resized)):
+    in_place = [(sample.boxes, asked.better), (_resized(sample.boxes, reading.boxes), asked.better)]
+    in_place.append((fitted(sample), asked.fitted))
+    if any(_as_good(fit_matrix(sample, boxes, like=other), other, most, p) for boxes, p in in_place):
         return None
     gain, count = float((other.own - given.own).mean() / other.spread), len(other.own)
     sentence = _sentence(reading.told, better, count, p_value, rescued)
@@ -159,9 +175,10 @@ def _impossible(boxes: Floats, frames: Floats) -> NDArray[np.bool_]:
     return np.asarray(beyond | (boxes[:, 2:] <= boxes[:, :2]).any(1))
 
 
-def _clearly_worse(before: FitMatrix, other: FitMatrix, most: float) -> bool:
+def _as_good(before: FitMatrix, other: FitMatrix, most: float, p_value: float) -> bool:
+    """Whether boxes may fit as well as those of the other reading."""
     worse = float(before.own.mean()) <= most * float(other.own.mean())
-    return worse and (other - before).p_value < _BETTER_THAN_GIVEN
+    return not worse or (other - before).p_value >= p_value
 
 
 def _resized(boxes: Floats, like: Floats) -> Floats:

@@ -93,7 +93,8 @@ def _shrunk(picture: Image, cells: tuple[int, int]) -> NDArray[np.uint8]:
     """``(h, w, 3)``."""
     from PIL.Image import Resampling
 
-    return np.array(picture.convert("RGB").resize(cells[::-1], Resampling.BOX))
+    picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+    return np.array(picture.resize(cells[::-1], Resampling.BOX, reducing_gap=2.0))
 
 
 def _of_cells(pixels: NDArray[np.uint8], cells: tuple[int, int]) -> NDArray[np.uint8]:
