@@ -268,4 +268,4 @@ def attention_in(summary: ProbeSummary, leaks: Leaks | None) -> list[str]:
 def _as_json(leaks: Leaks | None) -> dict[str, Any] | None:
     if leaks is None:
         return None
-    return {"exact": leaks.exact, "near": leaks.near, "possible": leaks.possible, "compared": leaks.compared, "unread": leaks.unread}
+    return {key: getattr(leaks, key) for key in ("exact", "near", "possible", "compared", "unread")}

@@ -55,12 +55,27 @@ def shrink(images: Tensor, rows: Sequence[int]) -> SmallPictures | None:
         The longer side has 48 cells at most; ``None`` when nothing can be computed with such numbers.
     """
     height, width = images.shape[2:]
-    factor = min(1.0, _SIDE / max(height, width))
-    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    size = small_size(height, width)
     few = np.unique(np.linspace(0, images.shape[1] - 1, _CHANNELS).round().astype(int)).tolist()
     # one by one: a copy of all would take longer than all the rest
-    small = torch.stack([F.adaptive_avg_pool2d(images[row].float(), size)[few] for row in rows]).double()
-    small = small - small.mean((2, 3), keepdim=True)
+    small = torch.stack([F.adaptive_avg_pool2d(images[row].float(), size)[few] for row in rows])
+    return of_small(small, (height, width))
+
+
+def small_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width in cells of a picture made small."""
+    factor = min(1.0, _SIDE / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def of_small(small: Tensor, size: tuple[int, int]) -> SmallPictures | None:
+    """The same of pictures that are small already.
+
+    Args:
+        small: ``(n, C, h, w)``.
+        size: height and width of the pictures that they were made from.
+    """
+    small = small.double() - small.double().mean((2, 3), keepdim=True)
     pixels: Floats = (small / small.std((1, 2, 3), keepdim=True, correction=0).clamp_min(1e-6)).numpy()
     if not bool(np.isfinite(pixels).all()):
         return None
@@ -69,7 +84,7 @@ def shrink(images: Tensor, rows: Sequence[int]) -> SmallPictures | None:
         _summed(pixels.swapaxes(0, 1)),
         _summed(np.pad(across, ((0, 0), (0, 0), (1, 1)))),
         _summed(np.pad(down, ((0, 0), (1, 1), (0, 0)))),
-        (size[1] / width, size[0] / height),
+        (small.shape[3] / size[1], small.shape[2] / size[0]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any
 
@@ -285,7 +285,7 @@ def unfit(picture: Tensor, usable_boxes: Tensor, faults: Sequence[str], *, annot
     return None
 
 
-def summarise(exclusions: Sequence[Exclusion], offered: int) -> str:
+def summarise(exclusions: Sequence[Exclusion], offered: int, what: str = "pictures") -> str:
     """One sentence that counts the exclusions by reason and names the first few of each."""
     by_reason: dict[str, list[str]] = {}
     for exclusion in exclusions:
@@ -294,7 +294,19 @@ def summarise(exclusions: Sequence[Exclusion], offered: int) -> str:
         f"{len(ids)} x {reason} ({name_a_few(ids)})"
         for reason, ids in sorted(by_reason.items(), key=lambda item: -len(item[1]))
     ]
-    return f"ProbeSet left out {len(exclusions)} of {offered} pictures: " + "; ".join(parts)
+    return f"ProbeSet left out {len(exclusions)} of {offered} {what}: " + "; ".join(parts)
+
+
+def counted_as(source_ids: Iterable[str], names: Iterable[str]) -> str:
+    """What probes and exclusions are counted as: pictures, unless one stands for several classes.
+
+    Args:
+        source_ids: of all of them, each with its class behind it where its picture has objects of several.
+        names: of the classes.
+    """
+    endings = tuple(f":{name}" for name in names)
+    several = any(source_id.endswith(endings) for source_id in source_ids)
+    return "candidates (a picture and a class each)" if several else "pictures"
 
 
 def name_a_few(names: Sequence[str]) -> str:

@@ -43,9 +43,11 @@ class Sample:
         pictures: the ``n`` pictures.
         boxes: ``(k, 4)`` xyxy in pixels of the pictures as they came.
         owner: ``(k,)``, the picture of each box.
-        rows: where the pictures stand in the probe set.
+        rows: where the pictures stand among those it was taken from.
         groups: the pictures of each class; of classes with few of them, together.
-        size: height and width of the pictures as they came.
+        frames: ``(k, 2)``, width and height of the picture of each box as it came.
+        size: height and width that all pictures count as; boxes are laid on pictures of other sizes by the shares of
+            width and height at which they lie in their own.
     """
 
     pictures: SmallPictures
@@ -53,12 +55,17 @@ class Sample:
     owner: Ints
     rows: list[int]
     groups: tuple[Ints, ...]
+    frames: Floats
     size: tuple[int, int]
 
     def fewer(self) -> Sample:
         """The largest box of some of the pictures: enough to choose among many readings."""
         first = np.unique(self.owner, return_index=True)[1][:: max(1, len(self.rows) // _TO_CHOOSE_BY)]
-        return replace(self, boxes=self.boxes[first], owner=self.owner[first])
+        return replace(self, boxes=self.boxes[first], owner=self.owner[first], frames=self.frames[first])
+
+    def placed(self, boxes: Floats) -> Floats:
+        """Boxes in the order of its own, in pixels of pictures of its size."""
+        return boxes * np.tile(np.array(self.size[::-1]) / self.frames, 2)
 
 
 def sample_of(probes: Annotated) -> Sample | None:
@@ -66,17 +73,30 @@ def sample_of(probes: Annotated) -> Sample | None:
     annotated = [i for i, boxes in enumerate(probes.boxes) if len(boxes)]
     if len(annotated) < LEAST_PICTURES or min(probes.images.shape[2:]) < 2:
         return None
-    rows, groups = _grouped(annotated, probes.labels[annotated].tolist())
+    rows, groups = grouped(annotated, probes.labels[annotated].tolist())
     pictures = shrink(probes.images, rows) if len(rows) >= LEAST_PICTURES else None
     if pictures is None:
         return None
-    largest = [_largest(probes.boxes[row]) for row in rows]
-    owner = np.repeat(np.arange(len(rows)), [len(boxes) for boxes in largest])
     size = (probes.images.shape[2], probes.images.shape[3])
-    return Sample(pictures, np.concatenate(largest), owner, rows, groups, size)
+    boxes = [largest(probes.boxes[row].double().numpy()) for row in rows]
+    return sample_from(pictures, boxes, rows, groups, [size] * len(rows), size)
 
 
-def _grouped(annotated: list[int], labels: list[int]) -> tuple[list[int], tuple[Ints, ...]]:
+def sample_from(
+    pictures: SmallPictures,
+    boxes: Sequence[Floats],
+    rows: list[int],
+    groups: tuple[Ints, ...],
+    sizes: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+) -> Sample:
+    """A sample from what each of its pictures has: its boxes, and its height and width."""
+    owner = np.repeat(np.arange(len(rows)), [len(own) for own in boxes])
+    frames = np.array(sizes, dtype=np.float64)[owner][:, ::-1]
+    return Sample(pictures, np.concatenate(boxes), owner, rows, groups, frames, size)
+
+
+def grouped(annotated: list[int], labels: list[int]) -> tuple[list[int], tuple[Ints, ...]]:
     """Rows of the sample, group by group, and the places of each group among them."""
     members: dict[int, list[int]] = {}
     for row, label in zip(annotated, labels, strict=True):
@@ -99,9 +119,10 @@ def _evenly(rows: list[int], count: int) -> list[int]:
     return rows if len(rows) <= count else [rows[i * len(rows) // count] for i in range(count)]
 
 
-def _largest(boxes: Tensor) -> Floats:
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    found: Floats = boxes[area.argsort(descending=True, stable=True)[:_MOST_BOXES]].double().numpy()
+def largest(boxes: Floats) -> Floats:
+    """Of one picture, those that are looked at."""
+    area = np.abs((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    found: Floats = boxes[np.argsort(-area, kind="stable")[:_MOST_BOXES]]
     return found
 
 
@@ -158,6 +179,7 @@ def fit_matrix(sample: Sample, boxes: Floats, *, like: FitMatrix | None = None) 
         boxes: ``(k, 4)`` in the order of the sample's.
         like: a matrix to compare with, whose units are taken.
     """
+    boxes = sample.placed(boxes)
     blocks = [_block(sample, boxes, group) for group in sample.groups]
     units = _units(blocks) if like is None else like.units
     return FitMatrix(tuple(block[0] / units[0] + block[1] / units[1] for block in blocks), units)
@@ -189,7 +211,7 @@ def glance(sample: Sample, ways: Sequence[Floats]) -> list[float]:
     In standard deviations of the latter; 0 where few boxes would lie in the picture.
     """
     rows = np.concatenate(list(_few_others(sample.groups)))[sample.owner]
-    values = fits(sample.pictures, np.concatenate(ways), np.tile(rows, (len(ways), 1)))
+    values = fits(sample.pictures, np.concatenate([sample.placed(way) for way in ways]), np.tile(rows, (len(ways), 1)))
     return [_gain(part) for part in np.split(values, len(ways))]
 
 

@@ -12,7 +12,7 @@ import torch
 
 from camdebug.geometry.carrier import Carrier
 from camdebug.numerals import count_of
-from camdebug.probe.checks import summarise
+from camdebug.probe.checks import counted_as, summarise
 from camdebug.probe.content import Content, Offered, check
 from camdebug.probe.cues import shared_cues, too_few
 from camdebug.probe.drawing import Drawing, Limits, Row
@@ -20,10 +20,13 @@ from camdebug.probe.naming import Naming, settle_names
 from camdebug.probe.placing import Placer
 from camdebug.probe.plausibility import check_annotated_boxes, check_inside
 from camdebug.probe.selection import candidates
-from camdebug.records import Origin, Provenance
+from camdebug.probe.suspicion import doubts_as_annotated
+from camdebug.records import Exclusion, Origin, Provenance
 from camdebug.rng import preserved_rng
 from camdebug.sources import Annotations, Source
 from camdebug.sources.pictures import Exif
+
+_MISSING = ("missing file", "link to a missing file")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,8 @@ def build(
     tried = (entry for entry in annotations.entries if entry.source_id in placer.sizes)
     check_inside(tried, annotations.source, placer.sizes)
     mean, std = (carrier.mean, carrier.std) if mean is None and std is None else (mean, std)
-    content = _content(drawing, annotations, mean, std)
+    doubts = tuple(doubt.sentence for doubt in doubts_as_annotated(placer.tried))
+    content = _content(drawing, annotations, doubts, mean, std)
     return Built(content, tuple(_notes(content, drawing, naming)))
 
 
@@ -101,12 +105,13 @@ def _check_limits(limits: Limits) -> None:
 def _content(
     drawing: Drawing,
     annotations: Annotations,
+    doubts: tuple[str, ...],
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Content:
     rows, left_out = drawing.rows, (*annotations.exclusions, *drawing.exclusions)
     if not rows:
-        raise ValueError(f"source: no picture of {annotations.source} can be a probe. {_reasons(left_out)}")
+        raise ValueError(_nothing(annotations, left_out, doubts, drawing.names))
     _check_alike(rows)
     channels = rows[0].placed.image.shape[0]
     content = check(
@@ -122,14 +127,28 @@ def _content(
             std=_for_channels(std, channels),
             source_ids=[row.source_id for row in rows],
             left_out=left_out,
-            provenance=_provenance(drawing, annotations),
+            provenance=_provenance(drawing, annotations, doubts),
         )
     )
     return replace(content, dropped_boxes=(*drawing.dropped, *content.dropped_boxes))
 
 
-def _reasons(left_out: Sequence[Any]) -> str:
-    return summarise(left_out, len(left_out)) if left_out else "None was offered"
+def _nothing(
+    annotations: Annotations, left_out: Sequence[Exclusion], doubts: Sequence[str], names: Sequence[str]
+) -> str:
+    """Why there is no probe, and where that is known what to do."""
+    doubt = "".join(f"{sentence}. " for sentence in doubts[:1])
+    found = f"source: no picture of {annotations.source} can be a probe. {doubt}{_reasons(left_out, names)}"
+    folders = {str(entry.picture.parent) for entry in annotations.entries if isinstance(entry.picture, Path)}
+    if not folders or any(exclusion.reason not in _MISSING for exclusion in left_out):
+        return found
+    looked = f"{min(folders)!r}" if len(folders) == 1 else f"{len(folders)} folders, such as {min(folders)!r}"
+    return f"{found}. They were looked for in {looked}; say with images= of the source in which folder they are"
+
+
+def _reasons(left_out: Sequence[Exclusion], names: Sequence[str]) -> str:
+    what = counted_as([exclusion.source_id for exclusion in left_out], names)
+    return summarise(left_out, len(left_out), what) if left_out else "None was offered"
 
 
 def _stacked(masks: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
@@ -154,7 +173,7 @@ def _check_alike(rows: Sequence[Row]) -> None:
             )
 
 
-def _provenance(drawing: Drawing, annotations: Annotations) -> Provenance:
+def _provenance(drawing: Drawing, annotations: Annotations, doubts: tuple[str, ...]) -> Provenance:
     placer, rows = drawing.placer, drawing.rows
     return Provenance(
         source=annotations.source,
@@ -167,6 +186,7 @@ def _provenance(drawing: Drawing, annotations: Annotations) -> Provenance:
         ),
         thumbnails=torch.stack([row.placed.thumbnail for row in rows]),
         classes=drawing.of_classes(),
+        doubts=doubts,
     )
 
 

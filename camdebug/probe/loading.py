@@ -37,6 +37,7 @@ _MOST_AXIS = 1 << 20
 _ATTEMPTS = 100
 """While others save over and over again."""
 
+_LONGEST_DOUBT = 1000
 _BY_NAME = {name_of(dtype): dtype for dtype in DTYPES}
 _STRANGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RuntimeError, RecursionError)
 
@@ -252,3 +253,5 @@ def _check_provenance(provenance: Provenance, count: int) -> None:
     for origin in provenance.origins:
         if min(origin.image_size) < 1 or not (origin.area is None or 0 <= origin.area <= 1):
             raise RecordError("the size or area of an original is none")
+    if not all(doubt.isprintable() and len(doubt) <= _LONGEST_DOUBT for doubt in provenance.doubts):
+        raise RecordError("a doubt is no sentence")

@@ -16,6 +16,7 @@ from camdebug.probe.checks import NOT_IN_PICTURE, check_floating, clean_boxes, p
 from camdebug.probe.naming import Naming
 from camdebug.probe.selection import Candidate, seed_of
 from camdebug.probe.thumbnails import digest_of, thumbnail_of
+from camdebug.probe.tried import Tried
 from camdebug.records import Exclusion
 from camdebug.sources import AnnotatedObject, Entry, Unusable
 from camdebug.sources.entry import Kind
@@ -90,6 +91,7 @@ class Placer:
         exif: as of :func:`camdebug.sources.pictures.open_picture`.
         random: whether the transform is known to be random, or has shown it.
         sizes: height and width as read, by source id.
+        tried: small copies of pictures as read, whatever becomes of them; of a source of boxes.
         failure: the first error of the transform, as long as no picture went through it.
     """
 
@@ -100,6 +102,7 @@ class Placer:
     exif: Exif
     random: bool = False
     sizes: dict[str, Size] = field(default_factory=dict)
+    tried: Tried = field(default_factory=Tried)
     failure: Exception | None = None
     _failures: int = 0
     _worked: int = 0
@@ -116,6 +119,8 @@ class Placer:
         picture = open_picture(entry, exif=self.exif)
         size = picture.height, picture.width
         self.sizes[entry.source_id] = size
+        if self.kind == "boxes":
+            self.tried.see(candidate, picture, self.naming)
         places = self._places(candidate, size)
         carried = self._carry(picture, entry, places)
         after = carried.image.shape[1], carried.image.shape[2]
@@ -177,6 +182,7 @@ class Placer:
             raise ValueError(f"transform: expected pictures (C, H, W), got a shape {tuple(carried.image.shape)}")
         check_floating("transform", carried.image)
         self._worked += 1
+        self.tried.after = carried.image.shape[1], carried.image.shape[2]
         self.failure = None
         if self._worked <= _LOOKS_AGAIN and not self.random:
             self.random = self._is_random(picture, boxes, places.masks, seed, carried)

@@ -31,7 +31,8 @@ def check_annotated_boxes(annotations: Annotations) -> None:
     if len(usable) and usable.max() <= 1:
         raise ValueError(
             f"source: all {len(usable)} boxes of {annotations.source} lie in 0 to 1; expected x1, y1, x2, y2 in "
-            "pixels. Multiply x by the picture's width and y by its height, or say so to the reader"
+            "pixels. Multiply x by the picture's width and y by its height; YOLO files, whose numbers are shares, are "
+            "read by YoloFolder, and tables by CsvTable with normalised=True"
         )
     check_inside(annotations.entries, annotations.source)
 
@@ -47,14 +48,16 @@ def check_inside(entries: Iterable[Entry], source: str, sizes: dict[str, tuple[i
     """
     known = [(entry, size) for entry in entries if (size := (sizes or {}).get(entry.source_id, entry.size))]
     boxes = _boxes(entry for entry, _ in known)
-    limits = np.array([size[::-1] for entry, size in known for o in entry.objects if o.box is not None], dtype=float)
-    beyond = (boxes[:, 2:] > limits.reshape(-1, 2) + 1).any(1)
+    sides = [size[::-1] for entry, size in known for o in entry.objects if o.box is not None]
+    limits = np.array(sides, dtype=np.float64).reshape(-1, 2)
+    beyond = (boxes[:, 2:] > limits + 1).any(1)
     if 2 * int(beyond.sum()) > len(boxes):
         first = int(beyond.argmax())
+        swapped = not (boxes[:, [3, 2]] > limits + 1).any()
         raise ValueError(
             f"source: {int(beyond.sum())} of {len(boxes)} boxes of {source} reach beyond their pictures, such as "
             f"{boxes[first].round(1).tolist()} in one of {limits[first][1]:.0f}x{limits[first][0]:.0f} (height x "
-            "width); they seem to be of another size or format"
+            f"width); {'they all fit with x and y swapped' if swapped else 'they seem to be of another size or format'}"
         )
 
 

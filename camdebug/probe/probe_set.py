@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from camdebug.probe.checks import summarise
+from camdebug.probe.checks import counted_as, summarise
 from camdebug.probe.content import Content, Offered, check
 from camdebug.probe.doors import check_way
 from camdebug.probe.sentences import dropped_boxes, no_probes
@@ -279,15 +279,16 @@ class ProbeSet(Uses):
 
     def _report(self, *notes: str, depth: int = 3) -> None:
         """Give the one warning of a construction, at the line of the user, some frames up."""
-        parts = list(notes)
+        parts = [*map(str, suspicions(self)[:1]), *notes]
         if self.exclusions:
-            parts.append(summarise(self.exclusions, len(self) + len(self.exclusions)))
+            ids = () if self.provenance is None else (*self.source_ids, *(e.source_id for e in self.exclusions))
+            what = counted_as(ids, self.class_names)
+            parts.append(summarise(self.exclusions, len(self) + len(self.exclusions), what))
         excluded = {e.source_id for e in self.exclusions}
         dropped = [f"{d.source_id}: {d.reason}" for d in self.dropped_boxes if d.source_id not in excluded]
         if dropped:
             parts.append(dropped_boxes(dropped))
         if self.empty_classes:
             parts.append(no_probes(self.empty_classes))
-        parts += map(str, suspicions(self)[:1])
         if parts:
             warnings.warn(". ".join(part[:1].upper() + part[1:] for part in parts) + ".", UserWarning, stacklevel=depth)

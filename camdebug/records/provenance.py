@@ -70,6 +70,7 @@ class Provenance:
         thumbnails: ``(N, 32, 32)`` uint8 grey, the pictures before the transform, squeezed into a square: near
             duplicates are found by them.
         classes: how each class was filled.
+        doubts: what seems to be wrong with the boxes as they were annotated, each a sentence without its full stop.
     """
 
     source: str
@@ -80,6 +81,7 @@ class Provenance:
     origins: tuple[Origin, ...]
     thumbnails: Tensor
     classes: tuple[ClassDraw, ...]
+    doubts: tuple[str, ...] = ()
 
     def of(self, rows: Sequence[int]) -> Provenance:
         """The same of some of the probes."""

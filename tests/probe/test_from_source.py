@@ -19,10 +19,12 @@ from camdebug.geometry import CenterCrop, Resize
 from camdebug.geometry.carrier import Carried, NotCarried
 from camdebug.probe.drawing import Limits
 from camdebug.probe.from_source import build
+from camdebug.probe.suspicion import suspicions
 from camdebug.records import ClassDraw, Exclusion
 from camdebug.sources import AnnotatedObject, Annotations, Entry, Unusable
 from camdebug.sources.coco import CocoJson
 from camdebug.sources.voc import VocFolder
+from camdebug.store.strict import digest, to_json
 
 NAMES = ("cat", "dog")
 TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
@@ -483,6 +485,130 @@ class TestProvenance:
     def test_a_set_without_faults_warns_of_nothing(self):
         book = Book(*[[cat()] for _ in range(20)], *[[dog()] for _ in range(20)])
         assert len(ProbeSet.from_source(book, transform=TENSOR, class_names=NAMES)) == 40
+
+
+class Scenes(Book):
+    """Pictures of noise with one brighter or darker rectangle, and boxes as some mistake makes them."""
+
+    def __init__(self, mistake, count=40, *, size=(48, 64), names=("cat",)):
+        rng, found = np.random.default_rng(0), []
+        self.pixels = rng.normal(128, 20, size=(count, *size, 3))
+        for image in self.pixels:
+            sides = rng.integers([12, 10], [30, 24])
+            x0, y0 = rng.integers(0, [size[1], size[0]] - sides)
+            x1, y1 = x0 + sides[0], y0 + sides[1]
+            image[y0:y1, x0:x1] += rng.choice([-60, 60], size=3)
+            found.append([box(name, *mistake(x0, y0, x1, y1)) for name in names])
+        super().__init__(*found, names=names, declared=size, size=size)
+        for number, entry in enumerate(self.entries):
+            self.entries[number] = replace(entry, picture=lambda number=number: self.read_picture(number))
+
+    def read_picture(self, number):
+        return Image.fromarray(self.pixels[number].clip(0, 255).astype(np.uint8))
+
+
+def swap(x0, y0, x1, y1):
+    return y0, x0, y1, x1
+
+
+def fourth(*corners):
+    return tuple(v / 4 for v in corners)
+
+
+SMALL = {
+    "crop": v2.Compose([v2.Resize(24), v2.CenterCrop(24), TENSOR]),
+    "squash": v2.Compose([v2.Resize((24, 24)), TENSOR]),
+}
+
+
+class TestDoubts:
+    """Pictures of 64x48 (width x height)."""
+
+    @pytest.mark.parametrize("transform", SMALL)
+    def test_swapped_axes_are_the_first_thing_said_whatever_the_transform(self, transform):
+        right = quietly(Scenes(lambda *corners: corners), transform=SMALL[transform], class_names=["cat"])
+        assert suspicions(right) == right.provenance.doubts == ()
+        with pytest.warns(UserWarning, match="may be wrong") as caught:
+            probes = ProbeSet.from_source(Scenes(swap), transform=SMALL[transform], class_names=["cat"])
+        (message,) = (str(warning.message) for warning in caught)
+        assert re.match(
+            r"The boxes may be wrong: read as if x and y were swapped, they fit \d\d of 40 pictures better "
+            r"\(p [=<] \S+\), and \d+ of the boxes, impossible as they are, would lie in their pictures\. Look at ",
+            message,
+        )
+        (doubt,) = suspicions(probes)
+        assert probes.provenance.doubts == (doubt.sentence,)
+        assert message.count("may be wrong") == 1
+
+    def test_boxes_of_smaller_pictures_are_found_although_none_is_large_enough(self):
+        limits = {"transform": SMALL["squash"], "class_names": ["cat"]}
+        probes, message = warned(Scenes(fourth), min_area=0.01, **limits)
+        assert len(probes) < 20
+        told = "read as if for about 1"
+        assert message.startswith(f"The boxes may be wrong: {told}")
+        assert "ProbeSet left out" in message
+        size = r"for about (1\d)x(1\d) \(width x height; the pictures are 64x48\)"
+        width, height = map(int, re.search(size, message).groups())
+        assert (abs(width - 16) <= 2, abs(height - 12) <= 2) == (True, True)
+        first = rf"can be a probe\. The boxes may be wrong: {told}.*\. ProbeSet left out 40"
+        with pytest.raises(ValueError, match=first):
+            quietly(Scenes(fourth), min_area=0.2, **limits)
+
+    def test_a_saved_set_keeps_its_doubts_and_older_ones_have_none(self, tmp_path):
+        probes = quietly(Scenes(swap), transform=SMALL["crop"], class_names=["cat"])
+        probes.save(tmp_path / "set")
+        loaded = ProbeSet.load(tmp_path / "set")
+        assert loaded.provenance.doubts == probes.provenance.doubts
+        assert loaded.summary().suspicions == probes.provenance.doubts
+        for doubts, expected in (((), None), (["x" * 1001], "a doubt is no sentence"), (["\x1b[2J"], "no sentence")):
+            manifest = tmp_path / "set" / "probes.json"
+            content = json.loads(manifest.read_text())["content"]
+            content["set"]["provenance"]["doubts"] = doubts
+            if expected is None:
+                del content["set"]["provenance"]["doubts"]
+            manifest.write_text(json.dumps({"content": content, "sha256": digest(to_json(content))}))
+            if expected is None:
+                assert ProbeSet.load(tmp_path / "set").provenance.doubts == ()
+                continue
+            with pytest.raises(ValueError, match=expected):
+                ProbeSet.load(tmp_path / "set")
+
+    def test_places_that_go_another_way_than_the_pictures_are_seen_in_what_the_model_gets(self):
+        class Turned(Own):
+            def carry(self, picture, boxes, masks, *, seed):
+                carried = Own.carry(self, picture, boxes, masks, seed=seed)
+                return replace(carried, image=carried.image.flip(2))
+
+        book = Scenes(lambda *corners: corners)
+        content = build(book, Turned(), limits=Limits(40, 0, 0.02, 0.7), class_names=["cat"]).content
+        assert content.provenance.doubts == ()
+        assert [doubt.kind for doubt in suspicions(content)] == ["mirrored"]
+
+    def test_boxes_that_all_fit_when_swapped_are_refused_with_that_reason(self):
+        book = Book([box("cat", 2, 22, 12, 28)], [box("cat", 2, 22, 12, 30)])
+        refused(ValueError, "in one of 20x30 (height x width); they all fit with x and y swapped", book)
+        book = Book([box("cat", 2, 22, 12, 28)], [box("cat", 25, 22, 29, 30)])
+        refused(ValueError, "they seem to be of another size or format", book)
+
+
+class TestCounts:
+    def test_what_is_left_out_is_counted_as_what_it_is(self):
+        _, message = warned(Book([cat(), dog(1)], [cat(1)], [dog()]))
+        assert "ProbeSet left out 2 of 4 candidates (a picture and a class each): 2 x object under 2 %" in message
+        _, message = warned(Book([cat()], [cat(1)], [dog()]))
+        assert "ProbeSet left out 1 of 3 pictures: 1 x object under 2 %" in message
+
+    def test_where_all_pictures_are_missing_the_folder_is_named(self, tmp_path):
+        book = Book([cat()], [cat()])
+        book.entries[:] = [replace(entry, picture=tmp_path / "a" / entry.source_id) for entry in book.entries]
+        where = f"They were looked for in {str(tmp_path / 'a')!r}; say with images= of the source in which folder they"
+        refused(ValueError, f"2 x missing file (p1.png, p0.png). {where}", book, class_names=["cat"])
+        book.entries[1] = replace(book.entries[1], picture=tmp_path / "b" / "p1.png")
+        refused(ValueError, f"looked for in 2 folders, such as {str(tmp_path / 'a')!r}", book, class_names=["cat"])
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "p1.png").write_bytes(b"no picture")
+        with pytest.raises(ValueError, match=r"1 x not a picture \(p1\.png\); 1 x missing file \(p0\.png\)$"):
+            quietly(book, class_names=["cat"])
 
 
 corner = st.one_of(st.integers(-5, 40), st.sampled_from([0.5, 1e9, -1e9, float("nan"), float("inf")]))

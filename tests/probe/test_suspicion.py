@@ -8,12 +8,17 @@ from math import erfc
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from camdebug import ProbeSet
 from camdebug.probe.box_fit import fits, pooled, shrink
 from camdebug.probe.fit_matrix import LEAST_PICTURES, FitMatrix, fit_matrix, sample_of
-from camdebug.probe.suspicion import suspicions
+from camdebug.probe.naming import Naming
+from camdebug.probe.selection import Candidate
+from camdebug.probe.suspicion import SURE, SURE_WITH_RESCUED, doubts_as_annotated, suspicions
+from camdebug.probe.tried import Tried
 from camdebug.records import Origin, Provenance
+from camdebug.sources import AnnotatedObject, Entry
 
 HEIGHT, WIDTH = 48, 64
 
@@ -92,7 +97,8 @@ class TestFound:
         images, boxes = scenes()
         (doubt,) = found(images, boxes / 2)
         assert doubt.kind == "scaled"
-        height, width = map(int, re.search(r"pictures of about (\d+)x(\d+) pixels, not 48x64", doubt.told).groups())
+        size = r"for about (\d+)x(\d+) \(width x height; the pictures are 64x48\)"
+        width, height = map(int, re.fullmatch(size, doubt.told).groups())
         assert abs(height - 24) <= 3
         assert abs(width - 32) <= 4
 
@@ -219,8 +225,9 @@ class TestWarning:
             ProbeSet(images, [0] * 24, boxes[:, [1, 0, 3, 2]])
         (warning,) = caught
         assert re.fullmatch(
-            r"ProbeSet left out 1 of 24 pictures: 1 x picture not finite \(3\)\. The boxes may be wrong: read as if x "
-            r"and y were swapped, they fit \d+ of 23 pictures better \(p [=<] \S+\)\. Look at probes\.preview\(\)\.",
+            r"The boxes may be wrong: read as if x and y were swapped, they fit \d+ of 23 pictures better "
+            r"\(p [=<] \S+\)\. Look at probes\.preview\(\)\. "
+            r"ProbeSet left out 1 of 24 pictures: 1 x picture not finite \(3\)\.",
             str(warning.message),
         )
         assert warning.filename == __file__
@@ -242,6 +249,123 @@ class TestWarning:
         with pytest.raises(ValueError, match="they seem to belong to the pictures before resizing"):
             ProbeSet(torch.zeros(2, 3, 48, 64), [0, 0], high * 4)
         assert len(boxes) == 24
+
+
+def tried(images, boxes, *, sizes=None, after=(96, 96), class_idx=0):
+    """Pictures of ``scenes`` as they would be read, each stretched to a size of its own where sizes are given."""
+    kept = Tried(after=after)
+    naming = Naming(("cat",), {"cat": class_idx})
+    for i, (image, corners) in enumerate(zip(images, np.asarray(boxes), strict=True)):
+        pixels = (128 + 25 * image.permute(1, 2, 0)).clamp(0, 255).byte().numpy()
+        picture = Image.fromarray(pixels)
+        if sizes is not None:
+            picture = picture.resize(sizes[i], Image.Resampling.NEAREST)
+        things = (AnnotatedObject("cat", tuple(map(float, corners))),)
+        kept.see(Candidate(Entry(f"{i}", lambda: None, things), class_idx, None), picture, naming)
+    return kept
+
+
+class TestAsAnnotated:
+    """Pictures of 64x48 (width x height), where a swap is no swap once they are squeezed into a square."""
+
+    def test_boxes_as_they_should_be_are_not_doubted(self):
+        images, boxes = scenes(32)
+        assert doubts_as_annotated(tried(images, boxes)) == ()
+        assert doubts_as_annotated(Tried()) == ()
+
+    def test_swapped_axes_also_where_they_leave_the_picture(self):
+        images, boxes = scenes(32)
+        (doubt,) = doubts_as_annotated(tried(images, boxes[:, [1, 0, 3, 2]]))
+        beyond = int((boxes[:, 2] > 48 + 1.96).sum())  # the slack is a pixel and 2 % of the side
+        assert (doubt.kind, doubt.pictures) == ("swapped", 32)
+        assert beyond >= 5
+        assert doubt.sentence.endswith(
+            f"), and {beyond} of the boxes, impossible as they are, would lie in their pictures"
+        )
+
+    def test_impossible_boxes_ask_for_less_evidence(self):
+        # Twelve pictures of faint objects.
+        images, boxes = scenes(12, strength=0.13, seed=6)
+        (doubt,) = doubts_as_annotated(tried(images, boxes[:, [1, 0, 3, 2]]))
+        assert SURE.sure < doubt.p_value < SURE_WITH_RESCUED.sure
+        assert "impossible" in doubt.sentence
+
+    @pytest.mark.parametrize("kind", ["xywh", "cxcywh"])
+    def test_sides_in_place_of_the_second_corner_although_many_end_before_they_begin(self, kind):
+        images, boxes = scenes(32)
+        x1, y1, x2, y2 = boxes.T
+        first = (x1, y1) if kind == "xywh" else ((x1 + x2) / 2, (y1 + y2) / 2)
+        doubts = doubts_as_annotated(tried(images, torch.stack([*first, x2 - x1, y2 - y1], 1)))
+        assert doubts[0].kind == kind
+
+    @pytest.mark.parametrize(
+        ("factors", "told"),
+        [
+            ((96 / 256, 96 / 192), "96x96"),
+            ((96 / 192, 96 / 192), "128x96"),
+            ((96 / 256, 96 / 256), "96x72"),
+            ((416 / 256, 416 / 192), "416x416"),
+        ],
+    )
+    def test_boxes_of_a_common_size_or_of_what_the_transform_makes_are_named_by_it(self, factors, told):
+        images, boxes = scenes(40)
+        given = boxes * 4 * torch.tensor(factors * 2)
+        (doubt,) = doubts_as_annotated(tried(images, given, sizes=[(256, 192)] * 40))
+        assert (doubt.kind, doubt.told) == ("scaled", f"for {told} (width x height; the pictures are 256x192)")
+
+    def test_boxes_in_the_crop_that_the_model_sees(self):
+        images, boxes = scenes(40, boxes=inner(40))
+        given = (boxes * 4 - torch.tensor([32.0, 0, 32, 0])) / 2  # of 256x192 the middle 192, halved
+        doubts = doubts_as_annotated(tried(images, given, sizes=[(256, 192)] * 40))
+        assert doubts[0].told == "for 96x96 in their middle (width x height; the pictures are 256x192)"
+
+    def test_pictures_of_several_sizes(self):
+        images, boxes = scenes(40)
+        sizes = [(64, 48), (128, 96), (96, 96), (60, 90)] * 10
+        stretch = torch.tensor([[w / 64, h / 48, w / 64, h / 48] for w, h in sizes])
+        assert doubts_as_annotated(tried(images, boxes * stretch, sizes=sizes)) == ()
+        (doubt,) = doubts_as_annotated(tried(images, (boxes * stretch)[:, [1, 0, 3, 2]], sizes=sizes))
+        assert doubt.kind == "swapped"
+        (doubt,) = doubts_as_annotated(tried(images, boxes * 224 / torch.tensor([64, 48, 64, 48]), sizes=sizes))
+        assert doubt.told == "for 224x224 (width x height; the pictures are of several sizes)"
+        (doubt,) = doubts_as_annotated(tried(images, boxes * stretch / 2, sizes=sizes))
+        assert re.fullmatch(
+            r"for about [45]\d % x [45]\d % of their size \(width x height; the pictures are of several sizes\)",
+            doubt.told,
+        )
+
+    def test_noise_under_any_boxes(self):
+        for seed in range(4):
+            images, boxes = scenes(seed=seed, strength=0.0)
+            assert doubts_as_annotated(tried(images, boxes)) == ()
+
+    def test_loose_boxes_around_objects_near_the_middle(self):
+        # Larger by 1.4 from the corner of the picture, their first corners would lie on those of the objects.
+        rng = np.random.default_rng(1)
+        centres = np.array([32, 24]) + rng.normal(size=(64, 2)) * [3, 2.4]
+        sides = np.array([32, 24]) * rng.uniform(0.8, 1.2, size=(64, 2))
+        loose = np.concatenate([centres - sides / 2, centres + sides / 2], 1)
+        objects = np.concatenate([centres - sides / 2.8, centres + sides / 2.8], 1).round().astype(int)
+        images, _ = scenes(64, boxes=objects)
+        assert doubts_as_annotated(tried(images, loose)) == ()
+        # Boxes of three quarters of the size are found out.
+        doubts = doubts_as_annotated(tried(images, 0.75 * objects))
+        assert [doubt.kind for doubt in doubts] == ["scaled"]
+
+    def test_64_pictures_of_a_class_are_kept_and_boxes_that_are_no_numbers_are_not(self):
+        images, boxes = scenes(80, size=(12, 16))
+        boxes[:10, 0], boxes[10:14, 3] = torch.nan, torch.inf
+        sample = tried(images, boxes).sample()
+        assert (len(sample.rows), len(sample.boxes)) == (64, 64)
+        assert np.array_equal(sample.boxes, boxes[14:78].numpy())
+
+
+def inner(count):
+    """Boxes within the middle 48 columns of 64."""
+    rng = np.random.default_rng(3)
+    sides = rng.integers(8, 26, size=(count, 2))
+    corners = rng.integers([8, 0], [56, 48] - sides)
+    return np.concatenate([corners, corners + sides], 1)
 
 
 class TestStatistics:
