@@ -10,8 +10,10 @@ import torch
 
 from camdebug.probe.checks import LEAST_PROBES, name_a_few
 from camdebug.probe.content import Offered
+from camdebug.probe.lenders import lendable
 from camdebug.probe.reading import Sample
 from camdebug.records import Exclusion
+from camdebug.wording import shown_name
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Drawn:
     notes: list[str] = field(default_factory=list)
     failures: int = 0
     without_boxes: int = 0
+    rounded: bool = False
 
     def name(self, class_idx: int) -> str:
         """Of a class."""
@@ -64,17 +67,24 @@ def note_counts(found: Drawn, per_class: int) -> None:
             "are recommended"
         )
         return
-    counts, total = Counter(s.label for s in found.samples), len(found.samples)
+    labels = [s.label for s in found.samples]
+    counts = Counter(labels)
     if found.samples[0].kind is None or max(counts.values()) < LEAST_PROBES:
         return
-    few = [f"{found.name(k)}: {n}" for k, n in sorted(counts.items()) if n < LEAST_PROBES]
-    lone = [found.name(k) for k, n in sorted(counts.items()) if n >= LEAST_PROBES > total - n]
+    few = [f"{_shown(found, k)}: {n}" for k, n in sorted(counts.items()) if n < LEAST_PROBES]
+    lenders = lendable(labels, found.indices)
+    lone = [_shown(found, k) for k, n in lenders.items() if counts[k] >= LEAST_PROBES > n]
     if few:
+        classes = "1 class" if len(few) == 1 else f"{len(few)} classes"
         found.notes.append(
-            f"ProbeSet has fewer than {LEAST_PROBES} probes of {len(few)} classes ({name_a_few(few)}), too few to judge"
+            f"ProbeSet has fewer than {LEAST_PROBES} probes of {classes} ({name_a_few(few)}), too few to judge"
         )
     if lone:
         found.notes.append(
-            f"ProbeSet has fewer than {LEAST_PROBES} probes of all other classes to lend backgrounds to "
+            f"ProbeSet has fewer than {LEAST_PROBES} pictures of other classes alone to lend backgrounds to "
             f"{name_a_few(lone)}"
         )
+
+
+def _shown(found: Drawn, class_idx: int) -> str:
+    return shown_name(found.name(class_idx))
