@@ -59,14 +59,19 @@ def pair(
     would let such traces add up: a net that rewarded nothing but agreement between the two made p-values below .001
     twice as frequent as they may be (``tests/background/test_pairing.py``).
 
-    All this holds of pictures, not only of probes, where several probes show the same ``pictures``. One that shows a
-    class is no other-class donor of it, since its background is that class's as well; of probes of one class that show
-    the same picture the first stands for all; and a picture that several other classes could lend is lent once. So
+    All this holds of pictures, not only of probes, where several probes show the same ``pictures``. One that is a probe
+    of a class is no other-class donor of it, since its background is that class's as well; of probes of one class that
+    show the same picture the first stands for all; and a picture that several other classes could lend is lent once. So
     within a class of recipients no picture is twice among the donors, and pairs stay independent: had a picture of a
     cat and a dog been the same-class donor of one pair and the other-class donor of another, its background would enter
     the two differences with opposite signs. If backgrounds do not depend on the classes that a picture shows, those of
     the donors that are left are exchangeable as before: who is left is settled by labels and identity, which then say
     nothing of them.
+
+    A picture where objects of the class are only ignored regions still lends to it: which class an ignored region has
+    is not kept. Those objects are never seen, since a composite takes nothing from where a donor is annotated. The
+    background around them may be of the class's kind; that makes the two backgrounds of a pair more alike, so an effect
+    of the background harder to find, and the exchange is as valid as before.
 
     Who is paired with whom depends on where the objects stand, on nothing else that pictures show: a composite swaps
     background only where none of its three pictures has an object, so pictures with objects at like places are

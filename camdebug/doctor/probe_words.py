@@ -212,6 +212,8 @@ def next_steps(classes: Sequence[ClassSummary], known: Known) -> Iterator[str]:
         yield 'Look at the boxes, with probes.preview("probes.png"), before anything else.'
     if known.cues:
         yield "Take pictures of all classes from the same folders, in the same sizes and kinds of file."
+    if known.doubts:  # sizes and counts of wrong boxes say nothing
+        return
     if not known.annotated:
         yield "Annotate the objects, if backgrounds shall be tested."
         return
@@ -236,8 +238,7 @@ def next_steps(classes: Sequence[ClassSummary], known: Known) -> Iterator[str]:
             "Leave one of each pair out, with probes.without(j for _, j, _ in probes.near_duplicates()): they count "
             "as if they were different."
         )
-    if not known.doubts:
-        yield 'Look once at probes.preview("probes.png"), and keep the set with probes.save(folder).'
+    yield 'Look once at probes.preview("probes.png"), and keep the set with probes.save(folder).'
 
 
 def _ended(text: str) -> str:

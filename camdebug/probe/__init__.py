@@ -9,7 +9,8 @@ From annotated files: ``from_source`` · ``naming`` their classes · ``selection
 class may have from its files.
 
 From a dataset: ``dataset`` · ``reading`` one sample · ``annotation`` its objects · ``classes`` what its labels mean ·
-``places`` which class a picture stands for · ``torchvision_sets`` what torchvision has · ``datamodule`` the dataset
+``places`` which class a picture stands for · ``torchvision_sets`` what torchvision has · ``dataset_labels`` what is
+known of labels, and ``hints`` what need not be read then · ``lenders`` of backgrounds · ``datamodule`` the dataset
 behind a loader.
 
 Checked and kept: ``suspicion`` that boxes fit better otherwise · ``duplicates`` and ``leaks`` find pictures again by

@@ -46,6 +46,7 @@ class Objects:
         visible: ``k`` times whether any of the object is left in the picture.
         crowd: ``k`` times whether it is to be ignored whatever its label.
         void: ``(H, W)`` bool, pixels that belong to no object and are no background either.
+        rounded: whether boxes came as ``BoundingBoxes`` of whole numbers, which a transform that scales them rounds.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class Objects:
     visible: list[bool]
     crowd: list[bool]
     void: Tensor
+    rounded: bool = False
 
     def __len__(self) -> int:
         return len(self.visible)
@@ -97,7 +99,8 @@ def objects_of(target: Mapping[str, Any], kind: Kind | None, picture: tuple[int,
     labels = _labels(target["labels"], len(visible), kind, where) if "labels" in target else None
     void = _masks("ignore_masks", target["ignore_masks"], picture, where) if "ignore_masks" in target else masks[:0]
     crowd = _crowd(target.get("iscrowd"), len(visible))
-    return Objects(kind, boxes, masks, labels, visible, crowd, void.any(0))
+    rounded = kind == "boxes" and hasattr(target["boxes"], "canvas_size") and not target["boxes"].is_floating_point()
+    return Objects(kind, boxes, masks, labels, visible, crowd, void.any(0), rounded)
 
 
 def objects_on_map(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from camdebug.records import Exclusion
 
 # What a crop makes of an object that it leaves out; other faults are mistakes of the annotation.
 NOT_IN_PICTURE = ("box of no area", "box outside the picture")
@@ -283,30 +281,6 @@ def unfit(picture: Tensor, usable_boxes: Tensor, faults: Sequence[str], *, annot
     if annotated and len(usable_boxes) == 0:
         return faults[0] if faults else "no box"
     return None
-
-
-def summarise(exclusions: Sequence[Exclusion], offered: int, what: str = "pictures") -> str:
-    """One sentence that counts the exclusions by reason and names the first few of each."""
-    by_reason: dict[str, list[str]] = {}
-    for exclusion in exclusions:
-        by_reason.setdefault(exclusion.reason, []).append(exclusion.source_id)
-    parts = [
-        f"{len(ids)} x {reason} ({name_a_few(ids)})"
-        for reason, ids in sorted(by_reason.items(), key=lambda item: -len(item[1]))
-    ]
-    return f"ProbeSet left out {len(exclusions)} of {offered} {what}: " + "; ".join(parts)
-
-
-def counted_as(source_ids: Iterable[str], names: Iterable[str]) -> str:
-    """What probes and exclusions are counted as: pictures, unless one stands for several classes.
-
-    Args:
-        source_ids: of all of them, each with its class behind it where its picture has objects of several.
-        names: of the classes.
-    """
-    endings = tuple(f":{name}" for name in names)
-    several = any(source_id.endswith(endings) for source_id in source_ids)
-    return "candidates (a picture and a class each)" if several else "pictures"
 
 
 def name_a_few(names: Sequence[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from operator import index
 
 from camdebug.probe.checks import check_names, name_a_few
+
+_MOST_UNNAMED_CLASSES = 100_000
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
@@ -98,7 +100,11 @@ def model_classes(class_names: object, class_to_idx: object) -> tuple[str, ...] 
 
 
 def plan_classes(
-    names: tuple[str, ...] | None, label_map: Mapping[int, int] | None, categories: Mapping[int, str], declared: object
+    names: tuple[str, ...] | None,
+    label_map: Mapping[int, int] | None,
+    categories: Mapping[int, str],
+    declared: object,
+    named: bool = True,
 ) -> ClassPlan:
     """Settle names and label map from what the user and the dataset say.
 
@@ -107,12 +113,13 @@ def plan_classes(
         label_map: annotation label to class index as the user gives it, or ``None``.
         categories: names of the annotation labels, where the dataset tells them; otherwise empty.
         declared: ``dataset.classes``, or ``None``; with a ``label_map`` it counts if that leaves every label as it is.
+        named: whether categories that are numbered from 0 may name the model's classes where nobody else does.
     """
     if label_map is not None:
         checked = _check_map(label_map, len(names) if names else None)
         return ClassPlan(names or _declared_names(checked, declared) or _names_of(checked, categories), checked)
     if categories:
-        return _plan_by_name(names, categories)
+        return _plan_by_name(names, categories, named)
     if names is None and declared is not None:
         names = check_names("dataset.classes (pass class_names= instead)", declared)
     return ClassPlan(names, None)
@@ -125,9 +132,9 @@ def _check_map(label_map: object, classes: int | None) -> dict[int, int]:
         checked = {index(key): index(value) for key, value in label_map.items()}
     except TypeError as error:
         raise TypeError(f"label_map: expected whole numbers, got {label_map!r:.80}") from error
-    wrong = [v for v in checked.values() if v < 0 or (classes is not None and v >= classes)]
+    wrong = [v for v in checked.values() if v < 0 or v >= (classes or _MOST_UNNAMED_CLASSES)]
     if wrong:
-        expected = f"0 to {classes - 1}" if classes is not None else "0 or more"
+        expected = f"0 to {classes - 1}" if classes else f"0 to {_MOST_UNNAMED_CLASSES - 1} (without class_names)"
         raise ValueError(f"label_map: expected class indices {expected}, got {wrong[0]}")
     return checked
 
@@ -150,24 +157,46 @@ def _names_of(label_map: Mapping[int, int], categories: Mapping[int, str]) -> tu
     return names if len(set(names)) == len(names) else tuple(str(k) for k in range(len(names)))
 
 
-def _plan_by_name(names: tuple[str, ...] | None, categories: Mapping[int, str]) -> ClassPlan:
+def _plan_by_name(names: tuple[str, ...] | None, categories: Mapping[int, str], named: bool) -> ClassPlan:
     if names is None and list(categories) == list(range(len(categories))):
-        return ClassPlan(check_names("dataset: its categories", list(categories.values())), None)
+        return ClassPlan(check_names("dataset: its categories", list(categories.values())) if named else None, None)
     if names is None:
         raise ValueError(
             f"class_names: expected the model's classes in the order of its outputs, got none; the dataset's labels "
             f"are category ids and no class indices ({_listed(categories.items())}). Names are matched with the "
             "categories; or pass label_map={category id: class index}"
         )
-    unknown = [name for name in names if name not in categories.values()]
-    # A model may know more classes than are annotated, but then it knows all of those.
-    if unknown and not set(categories.values()) <= set(names):
-        near = name_a_few([name + near_matches(name, categories.values()) for name in sorted(unknown)])
-        raise ValueError(
-            f"class_names: expected names of the dataset's categories ({_listed(categories.items())}), got {near}; for "
-            "names of your own pass label_map={category id: class index} as well"
-        )
+    _check_known(
+        names,
+        categories.values(),
+        f"the dataset's categories ({_listed(categories.items())})",
+        "for names of your own pass label_map={category id: class index} as well",
+    )
     return ClassPlan(names, {key: names.index(name) for key, name in categories.items() if name in names}, categories)
+
+
+def check_annotated_names(names: Sequence[str], found: Collection[str]) -> None:
+    """Raise for a name of the model that no annotation of a VOC-style folder has, unless it knows all that they have.
+
+    Args:
+        names: of the model's classes.
+        found: names in the annotations.
+    """
+    if found:
+        _check_known(
+            names,
+            found,
+            f"the annotated classes ({name_a_few(sorted(found))})",
+            "for names of your own there is from_source(VocFolder(...), label_map={annotated name: class name})",
+        )
+
+
+def _check_known(names: Sequence[str], known: Collection[str], what: str, mend: str) -> None:
+    unknown = sorted(name for name in names if name not in known)
+    # A model may know more classes than are annotated, but then it knows all of those.
+    if unknown and not set(known) <= set(names):
+        near = name_a_few([name + near_matches(name, known) for name in unknown])
+        raise ValueError(f"class_names: expected names of {what}, got {near}; {mend}")
 
 
 def _listed(items: Iterable[tuple[int, str]]) -> str:

@@ -22,10 +22,10 @@ from camdebug.probe.checks import (
     check_statistics,
     check_within,
     clean_boxes,
-    summarise,
     unfit,
 )
 from camdebug.probe.sanity import check_ids, check_statistic, check_tensors
+from camdebug.probe.sentences import summarise
 from camdebug.probe.thumbnails import pixel_digest
 from camdebug.records import Exclusion, Provenance
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from camdebug.numerals import count_of
 from camdebug.probe.checks import LEAST_PROBES, name_a_few
+from camdebug.probe.lenders import lendable
 from camdebug.probe.sentences import few_donors, few_probes, pixels_of, small_per_class
 from camdebug.records import ClassDraw, Origin
 from camdebug.wording import shown_name
@@ -54,16 +55,21 @@ def cues_of(probes: ProbeSet) -> list[str]:
     return shared_cues(origins, labels, called)
 
 
-def too_few(classes: Sequence[ClassDraw], counts: Sequence[int], *, per_class: int) -> list[str]:
+def too_few(
+    classes: Sequence[ClassDraw], labels: Sequence[int], pictures: Sequence[int], *, per_class: int
+) -> list[str]:
     """What the verdict will lack: probes of a class, or backgrounds of other classes.
 
     Args:
         classes: how each was filled.
-        counts: probes of each.
+        labels: class of each probe.
+        pictures: of each probe, equal where probes show the same.
         per_class: at most so many were drawn.
     """
     if per_class < LEAST_PROBES:
         return [small_per_class(per_class)]
+    lent = lendable(labels, pictures)
+    counts = [labels.count(k) for k in range(len(classes))]
     few = [
         f"{shown_name(c.name)}: {count} of {count_of(c.offered, 'picture')}"
         for c, count in zip(classes, counts, strict=True)
@@ -71,8 +77,8 @@ def too_few(classes: Sequence[ClassDraw], counts: Sequence[int], *, per_class: i
     ]
     lone = [
         f"`{shown_name(c.name)}`"
-        for c, count in zip(classes, counts, strict=True)
-        if count >= LEAST_PROBES > sum(counts) - count
+        for k, (c, count) in enumerate(zip(classes, counts, strict=True))
+        if count >= LEAST_PROBES > lent.get(k, 0)
     ]
     return [few_probes(few, len(classes))] * bool(few) + [few_donors(lone)] * bool(lone)
 

@@ -17,6 +17,7 @@ from torch.utils.data import (
 )
 
 from camdebug.rng import preserved_rng
+from camdebug.wording import told
 
 Stage = Literal["fit", "validate", "test", "predict"]
 
@@ -36,8 +37,9 @@ def dataset_of(datamodule: Any, *, stage: Stage, loader: int | str) -> Any:  # n
     if not all(callable(getattr(datamodule, method, None)) for method in (name, "prepare_data", "setup")):
         raise TypeError(
             f"datamodule: expected a LightningDataModule with {name}(), got {type(datamodule).__name__}; for a dataset "
-            "there is ProbeSet.from_dataset"
+            "there is ProbeSet.from_dataset, for annotated files ProbeSet.from_source"
         )
+    _check_defined(datamodule, stage, name)
     with preserved_rng():
         return _pictures_of(_chosen(_loaders(datamodule, name, stage), loader, name), name)
 
@@ -53,6 +55,21 @@ def notes_on(datamodule: Any) -> list[str]:  # noqa: ANN401
     ]
 
 
+def _check_defined(datamodule: Any, stage: str, name: str) -> None:  # noqa: ANN401
+    """Raise where a datamodule has Lightning's own method, which gives nothing but an error."""
+    defined = [stage for stage, loader in _LOADERS.items() if _defines(datamodule, f"{loader}_dataloader")]
+    if stage not in defined:
+        others = " or ".join(f'stage="{found}"' for found in defined) or "one that has loaders"
+        raise ValueError(
+            f'stage: "{stage}" takes the pictures of {name}(), which {type(datamodule).__name__} does not define; pass '
+            f"{others}"
+        )
+
+
+def _defines(datamodule: Any, name: str) -> bool:  # noqa: ANN401
+    return name in vars(datamodule) or _is_own(datamodule, name)  # from_datasets() sets them on the instance
+
+
 def _is_own(datamodule: Any, name: str) -> bool:  # noqa: ANN401
     method = getattr(type(datamodule), name, None)
     return getattr(method, "__module__", "lightning").split(".")[0] not in ("lightning", "pytorch_lightning")
@@ -66,11 +83,28 @@ def _loaders(datamodule: Any, name: str, stage: str) -> Any:  # noqa: ANN401
     except Exception:  # as a rule an attribute that setup() makes; if it is not that, it comes again below
         is_there = False
     if not is_there:
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # once on each machine, as the Trainer does
-            datamodule.prepare_data()
-        datamodule.setup(stage)
-        found = getattr(datamodule, name)()
+        try:
+            found = _set_up(datamodule, name, stage)
+        except AttributeError as error:
+            _explain(datamodule, error)
+            raise
     return found
+
+
+def _set_up(datamodule: Any, name: str, stage: str) -> Any:  # noqa: ANN401
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # once on each machine, as the Trainer does
+        datamodule.prepare_data()
+    datamodule.setup(stage)
+    return getattr(datamodule, name)()
+
+
+def _explain(datamodule: Any, error: AttributeError) -> None:  # noqa: ANN401
+    """Raise with what to do where a datamodule asks something of a Trainer that it does not have yet."""
+    if error.obj is None and getattr(datamodule, "trainer", None) is None:
+        raise ValueError(
+            f"datamodule: {type(datamodule).__name__} could not be set up ({told(error)}), and has no Trainer; where "
+            "it asks its Trainer for something set datamodule.trainer first, or pass the dataset to from_dataset"
+        ) from error
 
 
 def _has_dataset(loaders: Any) -> bool:  # noqa: ANN401

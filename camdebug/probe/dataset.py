@@ -11,17 +11,25 @@ import torch
 from torch import Tensor
 
 from camdebug.probe.checks import check_not_normalised, check_order, check_within, clean_boxes, unfit
-from camdebug.probe.classes import model_classes, plan_classes
+from camdebug.probe.classes import check_annotated_names, model_classes, plan_classes
+from camdebug.probe.dataset_labels import annotated, categories, declared_classes, leaves, stuff
 from camdebug.probe.drawn import Drawn, note_counts
+from camdebug.probe.hints import Hints, hints_of, names_left_out
 from camdebug.probe.places import Places
 from camdebug.probe.reading import NoBoxes, Reader, Sample, Skip, Unreadable
-from camdebug.probe.torchvision_sets import adapted, categories, declared_classes, known_labels, stuff
+from camdebug.probe.torchvision_sets import OwnVoc, adapted
 from camdebug.records import Exclusion
 from camdebug.sources.entry import Kind
 
 # A dataset that fails so often from the start is broken; single unreadable files among good ones are left out.
 _PATIENCE = 20
 _READ_AGAIN = 4
+
+_NO_CLASS = "no object of a known class"
+_ROUNDED = (
+    "ProbeSet: the dataset gives BoundingBoxes of whole numbers, which a transform that resizes cuts to whole pixels; "
+    "make them float before it"
+)
 
 
 class _WrongHint(Exception):  # noqa: N818 - never seen outside
@@ -50,12 +58,19 @@ def draw(
         label=label,
     )
     _check_number("per_class", per_class, 1)
-    order = drawing_order(reader)
+    order, known = drawing_order(reader), annotated(reader.dataset)
+    if any(isinstance(leaf, OwnVoc) for leaf in leaves(reader.dataset)):
+        check_annotated_names(reader.plan.names or (), {name for labels in known or () for _, name in labels or ()})
+    hints = hints_of(reader, known)
     try:
-        found = _fill(reader, per_class, order, _hints(reader))
+        found = _fill(reader, per_class, order if hints is None else hints.order(order), hints)
     except _WrongHint:
         found = _fill(reader, per_class, order, None)
     note_counts(found, per_class)
+    left_out = names_left_out(reader.plan, known)
+    found.notes += [left_out] if left_out else []
+    if found.rounded:
+        found.notes.append(_ROUNDED)
     if _is_random(reader, found):
         found.notes.append(
             f"ProbeSet: the dataset's transform is random. Each probe was drawn once with seed {seed} and stays as it "
@@ -83,7 +98,9 @@ def reader_of(
         raise TypeError(f"label: expected a callable that takes a target and gives a class index, got {label!r:.80}")
     names = model_classes(class_names, class_to_idx)
     dataset = adapted(dataset, names if names and label_map is None else (), annotation)
-    plan = plan_classes(names, label_map, categories(dataset), declared_classes(dataset))
+    known = categories(dataset, strict=label_map is None)
+    # With label= a class of the dataset may be any class of the model.
+    plan = plan_classes(names, label_map, known, declared_classes(dataset) if label is None else None, label is None)
     return Reader(dataset, seed, plan, label, annotation, stuff(dataset))
 
 
@@ -95,7 +112,7 @@ def drawing_order(reader: Reader) -> list[int]:
 
 def _check_dataset(dataset: Any) -> None:  # noqa: ANN401
     map_style = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-    if not map_style or isinstance(dataset, torch.utils.data.IterableDataset):
+    if not map_style or isinstance(dataset, (torch.utils.data.IterableDataset, str)):
         hint = "; pass the dataset itself, not its DataLoader" if hasattr(dataset, "batch_sampler") else ""
         raise TypeError(
             f"dataset: expected a map-style dataset (with __len__ and __getitem__), got {type(dataset).__name__}{hint}"
@@ -109,30 +126,27 @@ def _check_number(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
-def _hints(reader: Reader) -> list[int] | None:
-    """The class of every picture where the dataset tells them unread; -1 for none."""
-    labels = known_labels(reader.dataset) if reader.label is None else None
-    known = reader.plan.label_map
-    return labels if labels is None or known is None else [known.get(label, -1) for label in labels]
-
-
-def _fill(reader: Reader, per_class: int, order: list[int], hints: list[int] | None) -> Drawn:
-    """Read pictures until every class is full; with hints only those whose class is needed."""
+def _fill(reader: Reader, per_class: int, order: Sequence[int], hints: Hints | None) -> Drawn:
+    """Read pictures until every class is full; with hints only those that would be taken."""
     found, places = Drawn(reader.plan.names), Places(per_class)
     kept: dict[int, tuple[Sample, ...]] = {}
     first: tuple[int, Sample] | None = None
     boxes: list[Tensor] = []
+    unread: list[str] = []
     for index in order:
         if reader.wanted is not None and not any(map(places.has_room, reader.wanted)):
             break
-        if hints is not None and not _is_needed(hints[index], places, reader):
+        told = hints.classes[index] if hints is not None else None
+        if told is not None and not places.is_open(told):
+            unread += [str(index)] if not told else []
             continue
         samples = _try(reader, index, found, kept, len(order))
         if not samples:
             continue
-        if hints is not None and [s.label for s in samples] != [hints[index]]:
+        if hints is not None and not hints.agree(index, samples):
             raise _WrongHint
         first = first or (index, samples[0])
+        found.rounded |= samples[0].rounded
         _check_alike(first, (index, samples[0]))
         boxes += [sample.boxes for sample in samples]
         if places.is_open([s.label for s in samples]):
@@ -145,18 +159,14 @@ def _fill(reader: Reader, per_class: int, order: list[int], hints: list[int] | N
         check_not_normalised("dataset: boxes", boxes, size)
         check_within("dataset: boxes", boxes, size)
     _settle(found, kept, places)
+    if hints is not None and hints.of_objects:
+        found.exclusions += [Exclusion(source_id, _NO_CLASS) for source_id in unread]
     if not found.samples:
         reasons = Counter(e.reason for e in found.exclusions).most_common()
         listed = "; ".join(f"{count} x {reason}" for reason, count in reasons)
         next_step = ". Without boxes pass ProbeSet(images, labels)" if found.without_boxes == len(order) else ""
         raise ValueError(f"dataset: none of its {len(order)} pictures can be a probe: {listed}{next_step}")
     return found
-
-
-def _is_needed(hint: int, places: Places, reader: Reader) -> bool:
-    """Whether a picture of this class can be a probe. What is no class at all is read, and refused, as ever."""
-    unknown = hint < 0 and reader.plan.label_map is not None
-    return not unknown and places.has_room(hint)
 
 
 def _settle(found: Drawn, kept: Mapping[int, tuple[Sample, ...]], places: Places) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from camdebug.probe.checks import LEAST_PROBES
 from camdebug.probe.content import Offered
+from camdebug.probe.lenders import lendable
 from camdebug.probe.reading import Sample
 from camdebug.probe.sentences import few_donors, few_probes, small_per_class
 from camdebug.records import Exclusion
@@ -28,6 +29,7 @@ class Drawn:
     notes: list[str] = field(default_factory=list)
     failures: int = 0
     without_boxes: int = 0
+    rounded: bool = False
 
     def name(self, class_idx: int) -> str:
         """Of a class."""
@@ -63,12 +65,18 @@ def note_counts(found: Drawn, per_class: int) -> None:
     if per_class < LEAST_PROBES:
         found.notes.append(small_per_class(per_class))
         return
-    counts, total = Counter(s.label for s in found.samples), len(found.samples)
+    labels = [s.label for s in found.samples]
+    counts = Counter(labels)
     if found.samples[0].kind is None or max(counts.values()) < LEAST_PROBES:
         return
-    few = [f"{found.name(k)}: {n}" for k, n in sorted(counts.items()) if n < LEAST_PROBES]
-    lone = [found.name(k) for k, n in sorted(counts.items()) if n >= LEAST_PROBES > total - n]
+    few = [f"{_shown(found, k)}: {n}" for k, n in sorted(counts.items()) if n < LEAST_PROBES]
+    lenders = lendable(labels, found.indices)
+    lone = [_shown(found, k) for k, n in lenders.items() if counts[k] >= LEAST_PROBES > n]
     if few:
         found.notes.append(few_probes(few, len(found.class_names or counts)))
     if lone:
-        found.notes.append(few_donors([f"`{shown_name(name)}`" for name in lone]))
+        found.notes.append(few_donors([f"`{name}`" for name in lone]))
+
+
+def _shown(found: Drawn, class_idx: int) -> str:
+    return shown_name(found.name(class_idx))

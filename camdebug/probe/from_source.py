@@ -12,7 +12,6 @@ import torch
 
 from camdebug.geometry.carrier import Carrier
 from camdebug.numerals import count_of
-from camdebug.probe.checks import counted_as, summarise
 from camdebug.probe.content import Content, Offered, check
 from camdebug.probe.cues import shared_cues, too_few
 from camdebug.probe.drawing import Drawing, Limits, Row
@@ -20,6 +19,7 @@ from camdebug.probe.naming import Naming, settle_names
 from camdebug.probe.placing import Placer
 from camdebug.probe.plausibility import check_annotated_boxes, check_inside
 from camdebug.probe.selection import candidates
+from camdebug.probe.sentences import counted_as, summarise
 from camdebug.probe.suspicion import doubts_as_annotated
 from camdebug.records import Exclusion, Origin, Provenance
 from camdebug.rng import preserved_rng
@@ -194,9 +194,10 @@ def _notes(content: Content, drawing: Drawing, naming: Naming) -> list[str]:
     """All that should be known of the set, beside what was left out."""
     provenance, labels = content.provenance, content.labels.tolist()
     origins, classes = (provenance.origins, provenance.classes) if provenance is not None else ((), ())
-    counts = [labels.count(k) for k in range(len(naming.names))]
     called = [[name, *(a for a, k in naming.index.items() if k == number)] for number, name in enumerate(naming.names)]
-    notes = too_few(classes, counts, per_class=drawing.limits.per_class)
+    numbers = {digest: n for n, digest in enumerate(dict.fromkeys(origin.digest for origin in origins))}
+    shown = [numbers[origin.digest] for origin in origins]
+    notes = too_few(classes, labels, shown, per_class=drawing.limits.per_class)
     if drawing.placer.random:
         notes.append(
             f"ProbeSet: the transform is random. Each probe was drawn once with seed {drawing.limits.seed} and stays "

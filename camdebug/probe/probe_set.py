@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from camdebug.probe.checks import counted_as, summarise
 from camdebug.probe.content import Content, Offered, check
 from camdebug.probe.doors import check_way
-from camdebug.probe.sentences import dropped_boxes, no_probes
+from camdebug.probe.sentences import counted_as, dropped_boxes, no_probes, summarise
 from camdebug.probe.suspicion import suspicions
 from camdebug.probe.uses import Uses
 from camdebug.sources.entry import Kind
@@ -101,12 +100,14 @@ class ProbeSet(Uses):
                 - a dict with ``labels`` and ``boxes`` (``BoundingBoxes``, or plain xyxy pixels) or ``masks``
                   ``(k, H, W)``; it may have ``iscrowd`` and ``ignore_masks``, which are neither object nor background;
                 - a map of class ids ``(H, W)``; 0 is background and 255 is ignored;
-                - a class index alone, for a set that is drawn but not measured. Where the dataset keeps all labels
-                  (``targets``, ``samples``), no more pictures are read than are needed.
+                - a class index alone, for a set that is drawn but not measured.
 
                 torchvision's CocoDetection, VOCDetection, VOCSegmentation, SBDataset, Cityscapes and OxfordIIITPet
                 (also in a ``Subset`` or ``ConcatDataset``) are wrapped by torchvision's own wrapper when they are not
-                yet; yours stays as it is.
+                yet, with boxes in float64; yours stays as it is. VOC's "difficult" objects are objects as any other
+                here, while :class:`~camdebug.sources.VocFolder` makes ignored regions of them. No more pictures are
+                read than are needed where labels are known beforehand (COCO, VOC, pets, ``targets``, ``samples``); of
+                any other dataset all are, if a class stays short.
             annotation: ``"boxes"`` or ``"masks"`` where there are both; by default boxes. A set never has both.
             per_class: at most so many probes a class; 40 is recommended, below 20 no alarm is possible.
             seed: of the selection, and of the dataset's transforms if they are random.
@@ -117,7 +118,7 @@ class ProbeSet(Uses):
             label_map: annotation label to class index, where they differ and names do not settle it. Objects with
                 other labels become ignored regions.
             label: class index of a picture from its target, where that class alone is to count; ``None`` for a picture
-                that is not to be used.
+                that is not to be used. ``class_names`` are then the only names.
             mean: as for :class:`ProbeSet`.
             std: as for :class:`ProbeSet`.
 

@@ -32,6 +32,7 @@ class Sample:
         mask: ``(H, W)`` bool, pixels of its own objects; ``None`` without masks.
         ignore_mask: ``(H, W)`` bool, pixels of other objects and void; ``None`` without masks.
         kind: of what is annotated; ``None`` for a class alone.
+        rounded: whether boxes are such that a transform that scales them would have rounded them.
     """
 
     image: Tensor
@@ -41,6 +42,7 @@ class Sample:
     mask: Tensor | None = None
     ignore_mask: Tensor | None = None
     kind: Kind | None = "boxes"
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _sample(picture: Tensor, class_idx: int, classes: list[int] | None, objects:
         own = torch.tensor([value == class_idx for value in classes], dtype=torch.bool)
     own &= ~torch.tensor(objects.crowd, dtype=torch.bool)
     if objects.kind == "boxes":
-        return Sample(picture, class_idx, objects.boxes[own], objects.boxes[~own])
+        return Sample(picture, class_idx, objects.boxes[own], objects.boxes[~own], rounded=objects.rounded)
     mask, ignored = objects.masks[own].any(0), objects.masks[~own].any(0) | objects.void
     return Sample(picture, class_idx, objects.boxes, objects.boxes, mask, ignored, kind="masks")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from camdebug.numerals import count_of
 from camdebug.probe.checks import LEAST_PROBES, name_a_few
+from camdebug.records import Exclusion
 
 
 def classes_of(count: int) -> str:
@@ -50,8 +51,8 @@ def few_probes(counted: Sequence[str], classes: int) -> str:
 def few_donors(names: Sequence[str]) -> str:
     """That too few pictures of other classes can stand behind the objects of some."""
     return (
-        f"backgrounds of {name_a_few(names)} cannot be tested: the other classes together have fewer than "
-        f"{LEAST_PROBES} probes to lend theirs"
+        f"backgrounds of {name_a_few(names)} cannot be tested: fewer than {LEAST_PROBES} pictures of other classes, "
+        "that do not show it as well, can lend theirs"
     )
 
 
@@ -83,3 +84,27 @@ def alike(pairs: int) -> str:
     ('1 pair of probes shows nearly the same picture', '2 pairs of probes show nearly the same picture')
     """
     return f"{count_of(pairs, 'pair')} of probes {'shows' if pairs == 1 else 'show'} nearly the same picture"
+
+
+def summarise(exclusions: Sequence[Exclusion], offered: int, what: str = "pictures") -> str:
+    """One sentence that counts the exclusions by reason and names the first few of each."""
+    by_reason: dict[str, list[str]] = {}
+    for exclusion in exclusions:
+        by_reason.setdefault(exclusion.reason, []).append(exclusion.source_id)
+    parts = [
+        f"{len(ids)} x {reason} ({name_a_few(ids)})"
+        for reason, ids in sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    ]
+    return f"ProbeSet left out {len(exclusions)} of {offered} {what}: " + "; ".join(parts)
+
+
+def counted_as(source_ids: Iterable[str], names: Iterable[str]) -> str:
+    """What probes and exclusions are counted as: pictures, unless one stands for several classes.
+
+    Args:
+        source_ids: of all of them, each with its class behind it where its picture has objects of several.
+        names: of the classes.
+    """
+    endings = tuple(f":{name}" for name in names)
+    several = any(source_id.endswith(endings) for source_id in source_ids)
+    return "candidates (a picture and a class each)" if several else "pictures"

@@ -13,8 +13,12 @@ from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
 
 from camdebug import ProbeSet
+from camdebug.background.pairing import pair
 from camdebug.probe.classes import model_classes, near_matches
+from camdebug.probe.hints import Hints
+from camdebug.probe.lenders import lendable
 from camdebug.probe.places import Places
+from camdebug.probe.reading import Sample
 
 TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -208,6 +212,62 @@ def test_a_list_of_classes_that_is_wrong_is_not_believed():
     assert all(int(image[0, 0, 0]) % 2 == label for image, label in zip(probes.images, probes.labels, strict=True))
 
 
+class Listed(Dataset):
+    """Pictures of the classes 0, 1, 2 in turn, in boxes or alone, with what else the dataset has."""
+
+    def __init__(self, *, in_boxes=False, **attributes):
+        vars(self).update(attributes)
+        self.in_boxes = in_boxes
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        target = {**BOXED, "labels": [index % 3]} if self.in_boxes else index % 3
+        return torch.full((3, 4, 4), float(index)), target
+
+
+@pytest.mark.parametrize("in_boxes", [True, False])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"labels": [7] * 30},
+        {"labels": [9 if i % 3 == 2 else i % 3 for i in range(30)]},
+        {"targets": [10 * (i % 3) for i in range(30)], "target_transform": lambda k: k // 10},
+        {"targets": [i % 2 for i in range(30)], "target_transform": lambda k: k},
+    ],
+)
+def test_a_list_that_means_something_else_keeps_no_class_from_its_probes(attributes, in_boxes):
+    label_map = {0: 1, 1: 0, 2: 2}
+    probes = quietly(Listed(in_boxes=in_boxes, **attributes), label_map=label_map, per_class=10)
+    assert probes.counts == (10, 10, 10)
+    assert all(
+        label_map[int(v) % 3] == k for v, k in zip(probes.images[:, 0, 0, 0], probes.labels.tolist(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(("kind", "label", "agree"), [(None, 0, True), (None, 1, False), ("boxes", 0, False)])
+def test_a_class_that_was_foretold_is_that_of_a_picture_with_a_class_alone(kind, label, agree):
+    nothing = torch.zeros(0, 4)
+    sample = Sample(torch.zeros(3, 4, 4), label, nothing, nothing, kind=kind)
+    assert Hints([frozenset([0])], of_objects=False).agree(0, [sample]) is agree
+
+
+def test_parts_of_which_one_names_its_labels_need_a_map():
+    both = ConcatDataset([Listed(class_to_idx={"a": 0, "b": 1, "c": 2}), Listed()])
+    with pytest.raises(ValueError, match=r"expected parts with the same categories.*; pass label_map="):
+        ProbeSet.from_dataset(both, class_names=["a", "b", "c"])
+    assert quietly(both, label_map={0: 2, 1: 1, 2: 0}, per_class=4).class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("changed", ["target_transform", "label"])
+def test_names_of_the_folders_are_not_those_of_changed_labels(folder, changed):
+    merge = {"target_transform": None, "label": None} | {changed: lambda k: int(k > 0)}
+    dataset = ImageFolder(str(folder), TO_TENSOR, target_transform=merge["target_transform"])
+    probes = quietly(dataset, label=merge["label"])
+    assert (probes.class_names, probes.counts) == (("0", "1"), (7, 7))
+
+
 @pytest.mark.parametrize(
     "as_target", [int, np.int64, torch.tensor, lambda k: np.array([k]), lambda k: torch.tensor([k])]
 )
@@ -273,10 +333,42 @@ class TestBalance:
             ProbeSet.from_dataset(boxed(*[0] * 20, *[2] * 20, 1, 1), class_names=["a", "b", "c"])
 
     def test_a_class_whose_donors_are_too_few_is_named(self):
-        with pytest.warns(UserWarning, match="Backgrounds of `a` cannot be tested: the other classes") as w:
+        with pytest.warns(UserWarning, match="Backgrounds of `a` cannot be tested: fewer than 20 pictures") as w:
             ProbeSet.from_dataset(boxed(*[0] * 20, *[1] * 19), class_names=["a", "b"])
         assert "(b: 19): it cannot be judged" in str(w[0].message)
         assert len(w) == 1
+
+    def test_pictures_of_both_classes_lend_to_neither(self):
+        both = [
+            (torch.full((1, 4, 4), float(i)), {"boxes": BOXED["boxes"].expand(2, 4), "labels": [0, 1]})
+            for i in range(45)
+        ]
+        with pytest.warns(UserWarning, match="Backgrounds of `a`, `b` cannot be tested: fewer than 20"):
+            probes = ProbeSet.from_dataset(both, class_names=["a", "b"])
+        assert probes.counts == (40, 40)
+        assert lendable(probes.labels.tolist(), probes.pictures.tolist()) == {0: 5, 1: 5}
+
+    def test_what_can_be_lent_is_what_the_pairing_finds(self):
+        rng = np.random.default_rng(2)
+        for _ in range(20):
+            pictures = np.sort(rng.integers(0, 30, 40))
+            labels = np.concatenate(
+                [rng.permutation(3)[:n] for n in np.unique(pictures, return_counts=True)[1].clip(max=3)]
+            )
+            pictures = np.concatenate(
+                [[i] * min(n, 3) for i, n in zip(*np.unique(pictures, return_counts=True), strict=True)]
+            )
+            given = torch.from_numpy(labels), torch.ones(len(labels), dtype=torch.bool)
+            found = pair(*given, seed=0, draw=0, pictures=torch.from_numpy(pictures))
+            lent = lendable(labels.tolist(), pictures.tolist())
+            for k in range(3):
+                pairs = int((torch.from_numpy(labels)[found.recipients] == k).sum())
+                own = len({p for p, label in zip(pictures, labels, strict=True) if label == k})
+                assert pairs == (min(own, lent[k]) if min(own, lent[k]) > 1 else 0)
+
+    def test_names_are_shown_in_one_line(self):
+        with pytest.warns(UserWarning, match=re.escape("(b [31mc: 2): it cannot be judged")):
+            ProbeSet.from_dataset(boxed(*[0] * 20, *[2] * 20, 1, 1), class_names=["a", "b\n\x1b[31mc", "d"])
 
     def test_enough_of_both_is_not_worth_a_word(self):
         ProbeSet.from_dataset(boxed(*[0] * 20, *[1] * 20), class_names=["a", "b"])  # warnings are errors here

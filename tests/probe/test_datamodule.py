@@ -133,6 +133,27 @@ class TestSetup:
         ProbeSet.from_datamodule(module_of(loaders)[0])
         assert all_states() == before
 
+    @BOTH
+    def test_a_module_that_asks_its_trainer_is_told_to_have_one(self, package):
+        def loader(self):
+            return Untouchable(Pictures(), batch_size=self.trainer.num_devices)
+
+        given, _ = module_of([], package=package, val_dataloader=loader)
+        words = (
+            "no attribute 'num_devices'), and has no Trainer; where it asks its Trainer for something set datamodule.t"
+        )
+        with pytest.raises(ValueError, match=re.escape(words)):
+            ProbeSet.from_datamodule(given)
+        given.trainer = package.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+        assert shown(ProbeSet.from_datamodule(given)) == list(range(8))
+
+    def test_another_missing_attribute_is_not_explained_by_the_trainer(self):
+        def loader(self):
+            return self.nothing
+
+        with pytest.raises(AttributeError, match="nothing"):
+            ProbeSet.from_datamodule(module_of([], val_dataloader=loader)[0])
+
     def test_what_goes_wrong_in_setup_is_not_hidden(self):
         def broken():
             raise OSError("no such disk")
@@ -155,6 +176,15 @@ class TestLoaders:
         given, calls = module_of(Untouchable(Pictures(4, first=60)), name=name)
         assert shown(ProbeSet.from_datamodule(given, stage=stage)) == [60, 61, 62, 63]
         assert calls == ["prepare_data", f"setup {stage}"]
+
+    @BOTH
+    def test_a_stage_without_a_loader_is_an_error_that_names_those_that_have_one(self, package):
+        given, _ = module_of(Untouchable(Pictures()), package=package, train_dataloader=lambda self: self.given)
+        words = 'test_dataloader(), which Own does not define; pass stage="fit" or stage="validate"'
+        with pytest.raises(ValueError, match=re.escape(words)):
+            ProbeSet.from_datamodule(given, stage="test")
+        of_datasets = package.LightningDataModule.from_datasets(val_dataset=Pictures())
+        assert shown(ProbeSet.from_datamodule(of_datasets)) == list(range(8))
 
     @pytest.mark.parametrize("kind", ["list", "dict", "combined"])
     def test_of_several_loaders_one_is_chosen_by_position_or_key(self, kind):
@@ -224,7 +254,7 @@ class TestErrors:
             (module_of([(1, 2)])[0], {}, TypeError, "expected val_dataloader() to give a DataLoader, got tuple"),
             (module_of(Pictures())[0], {}, TypeError, "expected val_dataloader() to give a DataLoader, got Pictures"),
             (DataLoader(Pictures()), {}, TypeError, "datamodule: expected a LightningDataModule with val_dataloader()"),
-            (None, {}, TypeError, "got NoneType; for a dataset there is ProbeSet.from_dataset"),
+            (None, {}, TypeError, "got NoneType; for a dataset there is ProbeSet.from_dataset, for"),
             (
                 module_of([])[0],
                 {"stage": "val"},

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from camdebug import ProbeSet
 from camdebug.records import Exclusion
+from camdebug.sources import VocFolder
 
 BOX = [2.0, 1.0, 6.0, 5.0]
 
@@ -180,13 +182,13 @@ class TestBoxes:
         [("XYXY", [2, 1, 6, 4]), ("XYWH", [2, 1, 4, 3]), ("CXCYWH", [4, 2.5, 4, 3])],
     )
     def test_formats_of_bounding_boxes_are_converted(self, style, values):
-        boxes = tv_tensors.BoundingBoxes([values], format=style, canvas_size=(8, 10))
+        boxes = tv_tensors.BoundingBoxes([values], format=style, canvas_size=(8, 10), dtype=torch.float32)
         probes = ProbeSet.from_dataset([(picture(0), {"boxes": boxes, "labels": [0]})])
         assert probes.boxes[0].tolist() == [[2, 1, 6, 4]]
 
     def test_whole_number_centres_are_not_rounded(self):
         boxes = tv_tensors.BoundingBoxes(torch.tensor([[4, 3, 3, 3]]), format="CXCYWH", canvas_size=(8, 10))
-        probes = ProbeSet.from_dataset([(picture(0), {"boxes": boxes, "labels": [0]})])
+        probes = quietly([(picture(0), {"boxes": boxes, "labels": [0]})])
         assert probes.boxes[0].tolist() == [[2.5, 1.5, 5.5, 4.5]]
 
     def test_boxes_follow_resize_crop_and_flip(self):
@@ -195,6 +197,16 @@ class TestBoxes:
         dataset = Named(1, targets={0: {"boxes": boxes, "labels": torch.tensor([0])}}, transform=transform)
         # xyxy 1 1 5 4, doubled 2 2 10 8, two columns cut 0 2 8 8, mirrored in 16 columns
         assert quietly(dataset).boxes[0].tolist() == [[8, 2, 16, 8]]
+
+    @pytest.mark.parametrize(("dtype", "said"), [(torch.int64, 1), (torch.float32, 0)])
+    def test_boxes_that_the_transform_may_have_cut_to_whole_pixels_are_said(self, dtype, said, recwarn):
+        boxes = tv_tensors.BoundingBoxes([[1, 1, 4, 3]], format="XYXY", canvas_size=(8, 10), dtype=dtype)
+        dataset = Named(2, targets={i: {"boxes": boxes, "labels": torch.tensor([i])} for i in range(2)})
+        dataset.transform = v2.Resize((4, 5))
+        found = ProbeSet.from_dataset(dataset).boxes[0].tolist()
+        assert found == ([[0, 0, 2, 1]] if said else [[0.5, 0.5, 2, 1.5]])
+        assert sum("cuts to whole pixels; make them float before it" in str(w.message) for w in recwarn) == said
+        assert len(recwarn) == said
 
     def test_boxes_that_did_not_follow_the_picture_are_an_error(self):
         boxes = tv_tensors.BoundingBoxes([[2, 1, 4, 3]], format="XYXY", canvas_size=(8, 10))
@@ -333,7 +345,7 @@ class TestSeveralClasses:
 
     def test_label_may_pass_a_picture_over(self):
         probes = quietly(Named(6), label=lambda t: None if t["labels"][0] == 1 else 0)
-        assert probes.counts == (3, 0)
+        assert probes.counts == (3,)
         assert {e.reason for e in probes.exclusions} == {"label= gave None"}
 
     def test_an_object_that_the_crop_left_out_is_not_a_second_class(self):
@@ -442,6 +454,13 @@ class TestErrors:
             (DataLoader(Pictures(4)), TypeError, "got DataLoader; pass the dataset itself, not its DataLoader"),
             (Stream(), TypeError, "expected a map-style dataset (with __len__ and __getitem__), got Stream"),
             (iter([]), TypeError, "expected a map-style dataset"),
+            ("a/folder", TypeError, "got str; ProbeSet.from_source(...) takes that"),
+            (VocFolder("."), TypeError, "got VocFolder; ProbeSet.from_source(...) takes that"),
+            (
+                LightningDataModule(),
+                TypeError,
+                "got LightningDataModule; ProbeSet.from_datamodule(...) takes that",
+            ),
             ([], ValueError, "dataset: expected at least one picture, got an empty dataset"),
             ([picture(0)], TypeError, "dataset: expected (image, target) from dataset[0], got Tensor"),
             ([(picture(0), "cat")], TypeError, "from dataset[0], got str; a class index alone, or a mask of class ids"),
@@ -473,7 +492,11 @@ class TestErrors:
                 ValueError,
                 "expected a class index (0 to 0, one of the 1 classes), got 1 as label",
             ),
-            ({"label": lambda t: 2}, ValueError, "one of the 2 classes), got 2 as label= of dataset["),
+            (
+                {"label": lambda t: 2, "class_names": ["a", "b"]},
+                ValueError,
+                "one of the 2 classes), got 2 as label= of dataset[",
+            ),
             ({"label": lambda t: "cat"}, TypeError, "label: expected a class index or None for dataset["),
             (
                 {"label": "labels"},
@@ -483,7 +506,16 @@ class TestErrors:
             ({"label_map": {}}, TypeError, "label_map: expected {annotation label: class index}, got {}"),
             ({"label_map": [0, 1]}, TypeError, "label_map: expected {annotation label: class index}"),
             ({"label_map": {"cat": 0}}, TypeError, "label_map: expected whole numbers"),
-            ({"label_map": {0: -1}}, ValueError, "label_map: expected class indices 0 or more, got -1"),
+            (
+                {"label_map": {0: -1}},
+                ValueError,
+                "label_map: expected class indices 0 to 99999 (without class_names), got -1",
+            ),
+            (
+                {"label_map": {0: 10**9}},
+                ValueError,
+                "expected class indices 0 to 99999 (without class_names), got 1000",
+            ),
             ({"label_map": {0: 2}, "class_names": ["a", "b"]}, ValueError, "class indices 0 to 1, got 2"),
         ],
     )

@@ -148,18 +148,30 @@ class TestCues:
 class TestBalance:
     CLASSES = tuple(ClassDraw(name, 50, 45, 0, 0, 0, 0, 0) for name in ("cat", "dog", "emu"))
 
+    LONE = (
+        "backgrounds of {} cannot be tested: fewer than 20 pictures of other classes, that do not show it as well, can "
+        "lend theirs"
+    )
+
+    def told(self, *counts, per_class=40, pictures=None):
+        labels = [k for k, count in enumerate(counts) for _ in range(count)]
+        return too_few(self.CLASSES, labels, pictures or range(len(labels)), per_class=per_class)
+
     def test_classes_that_cannot_be_judged_are_named(self):
-        assert too_few(self.CLASSES, [40, 12, 0], per_class=40) == [
+        assert self.told(40, 12, 0) == [
             "ProbeSet has fewer than 20 probes of 1 of 3 classes (dog: 12 of 50 pictures): it cannot be judged",
-            "backgrounds of `cat` cannot be tested: the other classes together have fewer than 20 probes to lend "
-            "theirs",
+            self.LONE.format("`cat`"),
         ]
 
+    def test_pictures_that_show_both_classes_are_no_donors(self):
+        assert self.told(40, 40, pictures=[*range(40), *range(40)]) == [self.LONE.format("`cat`, `dog`")]
+        assert self.told(40, 40, pictures=[*range(40), *range(20, 60)]) == []
+
     def test_enough_of_all_is_no_news(self):
-        assert too_few(self.CLASSES, [20, 20, 0], per_class=20) == []
-        assert too_few(self.CLASSES, [20, 19, 19], per_class=20)[0].startswith("ProbeSet has fewer than 20")
+        assert self.told(20, 20, per_class=20) == []
+        assert self.told(20, 19, 19, per_class=20)[0].startswith("ProbeSet has fewer than 20")
 
     def test_a_per_class_that_is_too_small_is_told_instead(self):
-        assert too_few(self.CLASSES, [5, 5, 5], per_class=5) == [
+        assert self.told(5, 5, 5, per_class=5) == [
             "ProbeSet: per_class is 5, and fewer than 20 probes of a class cannot be judged; 40 are recommended"
         ]

@@ -3,8 +3,10 @@
 import json
 import re
 import warnings
+from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,6 +15,8 @@ from torchvision.datasets import CocoDetection, VOCDetection, wrap_dataset_for_t
 from torchvision.transforms import v2
 
 from camdebug import ProbeSet
+from camdebug.probe.boxes import coverage
+from camdebug.sources import CocoJson, VocFolder
 
 WIDTH, HEIGHT = 80, 40
 TO_TENSOR = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
@@ -117,7 +121,15 @@ class TestCoco:
         with pytest.warns(UserWarning, match="left out 1 of 6") as caught:
             ProbeSet.from_dataset(coco(transforms=PLAIN), class_names=["cat", "dog"])
         assert len(caught) == 1
-        assert "no 'boxes' in the target, which has 'image_id' (3)" in str(caught[0].message)
+        assert "1 x no object of a known class (3)" in str(caught[0].message)
+
+    def test_objects_that_the_model_does_not_know_are_said_with_their_names(self, coco):
+        words = "objects of 1 annotated class that the model does not have are ignored regions (toothbrush: 1)"
+        with pytest.warns(UserWarning, match=re.escape(words)):
+            ProbeSet.from_dataset(coco(transforms=PLAIN), class_names=["cat", "dog"])
+        with pytest.warns(UserWarning, match="left out 1 of 7") as caught:
+            ProbeSet.from_dataset(coco(transforms=PLAIN), class_names=["cat", "dog", "toothbrush"])
+        assert "does not have" not in str(caught[0].message)
 
     def test_names_are_matched_with_categories_in_the_users_order(self, coco):
         probes = quietly(coco(transforms=PLAIN), class_names=["toothbrush", "dog", "cat"])
@@ -190,6 +202,125 @@ class TestCoco:
         assert reasons["0"] == "could not be read (OSError)"
         assert reasons["2"] == "could not be read (UnidentifiedImageError)"
         assert sorted(by_class(probes)) == [("1", 1), ("4", 0), ("4", 1)]
+
+
+# Odd sizes, so that hardly a corner falls on a whole pixel; an odd crop of an even size, which v2 puts elsewhere.
+ODD = {
+    "resized": v2.Compose([v2.Resize((17, 37)), *TO_TENSOR]),
+    "cropped": v2.Compose(
+        [v2.ToImage(), v2.Resize(23), v2.CenterCrop((49, 21)), v2.RandomHorizontalFlip(1.0), *TO_TENSOR]
+    ),
+}
+
+
+def from_files(source, transform, **arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = ProbeSet.from_source(source, transform=transform, min_area=0, max_area=1, **arguments)
+    return {(Path(key.split(":")[0]).name, *rest): value for (key, *rest), value in places(found).items()}
+
+
+def places(probes):
+    """Boxes, then ignored ones, by source id and class."""
+    rows = zip(probes.source_ids, probes.labels.tolist(), probes.boxes, probes.ignore, strict=True)
+    return {(key, label): torch.cat([boxes, ignore]) for key, label, boxes, ignore in rows}
+
+
+class TestFractionsOfAPixel:
+    @pytest.mark.parametrize("transform", ODD.values(), ids=ODD)
+    @pytest.mark.parametrize("form", ["bare", "wrapped", "part", "parts", "digits"])
+    def test_boxes_of_coco_are_those_of_its_own_reader(self, coco, tmp_path, transform, form):
+        if form == "digits":
+            listing = json.loads((tmp_path / "instances.json").read_text())
+            moved = [{**a, "bbox": [v + 0.3 for v in a["bbox"]]} for a in listing["annotations"]]
+            (tmp_path / "instances.json").write_text(json.dumps({**listing, "annotations": moved}))
+        names = ["cat", "dog", "toothbrush"]
+        expected = from_files(CocoJson(tmp_path / "instances.json", tmp_path), transform, class_names=names)
+        dataset = coco(transforms=transform)
+        dataset = wrap_dataset_for_transforms_v2(dataset) if form == "wrapped" else dataset
+        dataset = Subset(dataset, range(5)) if form in ("part", "parts") else dataset
+        dataset = ConcatDataset([dataset]) if form == "parts" else dataset
+        found = places(quietly(dataset, class_names=names))
+        found = {(PICTURES[int(key.split(":")[0])][0], label): boxes for (key, label), boxes in found.items()}
+        assert sorted(found) == sorted(expected)
+        for key, boxes in found.items():
+            torch.testing.assert_close(boxes, expected[key], rtol=0, atol=1e-9)
+
+    @pytest.mark.parametrize("transform", ODD.values(), ids=ODD)
+    @pytest.mark.parametrize("names", [["dog", "cat", "person"], ["WBC", "RBC"]])
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_boxes_of_voc_are_those_of_its_own_reader(self, voc, tmp_path, transform, names, wrapped):
+        own = "RBC" in names
+        objects = [[("RBC", 31, 11, 49, 30), ("WBC", 50, 5, 57, 11)], [("WBC", 25, 1, 41, 8)]] if own else VOC_PICTURES
+        dataset = voc(objects, transforms=transform)
+        dataset = wrap_dataset_for_transforms_v2(dataset) if wrapped and not own else dataset
+        found = places(quietly(dataset, class_names=names))
+        expected = from_files(VocFolder(tmp_path / "VOCdevkit" / "VOC2012"), transform, class_names=names)
+        found = {(f"p{key.split(':')[0]}.jpg", label): boxes for (key, label), boxes in found.items()}
+        assert sorted(found) == sorted(expected)
+        for key, boxes in found.items():
+            torch.testing.assert_close(boxes, expected[key], rtol=0, atol=1e-9)
+
+    def test_a_transform_of_ones_own_gets_boxes_that_are_not_cut_to_whole_pixels(self, voc):
+        probes = quietly(voc([[("cat", 31, 11, 49, 30)]], transforms=lambda *pair: SHRUNK(*pair)), class_names=["cat"])
+        assert probes.boxes[0].tolist() == [[5.5, 5.5, 14.5, 15]]  # (x, y) -> (30 - x / 2, y / 2)
+
+    @pytest.mark.parametrize("transform", ODD.values(), ids=ODD)
+    def test_heat_in_the_box_is_that_of_the_object(self, tmp_path, capsys, transform):
+        """The law of the geometry: the picture's light in the carried box is that of the carried object."""
+        x, y, w, h = 35, 9, 32, 23
+        v, u = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+        inside = [(2 * (u - x) / w - 1) / 0.5, (2 * (v - y) / h - 1) / 0.5]  # far from the rim, for the filter
+        heat = np.where(np.maximum(*map(abs, inside)) < 1, 200.0, 0.0).astype(np.uint8)
+        rest = np.zeros_like(heat)
+        rest[:, 20:28] = 90
+        masses = []
+        for values in (heat, heat + rest):
+            Image.fromarray(values).save(tmp_path / "a.png")
+            box = {"id": 1, "image_id": 1, "bbox": [x, y, w, h], "category_id": 1, "area": w * h, "iscrowd": 0}
+            listing = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [box]}
+            listing["categories"] = [{"id": 1, "name": "a"}]
+            (tmp_path / "one.json").write_text(json.dumps(listing))
+            dataset = CocoDetection(str(tmp_path), str(tmp_path / "one.json"), transforms=transform)
+            probes = quietly(dataset, class_names=["a"])
+            picture = probes.images[0, 0].double()
+            cover = coverage([probes.boxes[0]], probes.image_size, probes.image_size)[0]
+            masses.append((float((picture * cover).sum()), float(picture.sum())))
+        (own, whole), (found, _) = masses
+        assert own == pytest.approx(whole, rel=1e-5)
+        assert found == pytest.approx(whole, rel=1e-5)
+
+
+class TestWhatIsRead:
+    @pytest.mark.parametrize(("transforms", "reads"), [(PLAIN, 6), (lambda i, t: PLAIN(i, t), 11)])
+    def test_pictures_without_a_class_that_is_short_are_not_opened(self, coco, monkeypatch, transforms, reads):
+        opened, load = [], CocoDetection._load_image
+        monkeypatch.setattr(CocoDetection, "_load_image", lambda self, key: opened.append(key) or load(self, key))
+        dataset = ConcatDataset([Subset(coco(transforms=transforms), [1, 2, 0, 3, 4]) for _ in range(3)])
+        probes = quietly(dataset, class_names=["cat", "dog", "toothbrush", "ape"], per_class=2)
+        assert probes.counts == (2, 2, 2, 0)
+        assert len(opened) == reads + 4  # the look for randomness
+        assert probes.source_ids == ("2", "11", "10", "0", "4", "6")
+
+    def test_annotations_that_a_transform_renumbers_are_no_hint(self, coco):
+        def swap(image, target):
+            return PLAIN(image), {**target, "labels": 35 - target["labels"]} if "labels" in target else target
+
+        probes = quietly(coco(transforms=swap), label_map={17: 0, 18: 1}, per_class=2)
+        assert sorted(
+            (key.split(":")[0], k) for key, k in zip(probes.source_ids, probes.labels.tolist(), strict=True)
+        ) == [("0", 1), ("1", 0), ("2", 1), ("4", 0)]
+
+    def test_pictures_of_voc_are_chosen_by_their_xml(self, voc, monkeypatch):
+        dataset = voc([[("cat", 1, 1, 9, 9)]] * 20 + [[("dog", 1, 1, 9, 9)]], transforms=PLAIN)
+        opened = []
+        Path(dataset.annotations[3]).write_text("<annotation>")
+        monkeypatch.setattr(Image, "open", lambda path, real=Image.open: opened.append(str(path)) or real(path))
+        probes = quietly(dataset, class_names=["cat", "dog"], per_class=2)
+        assert probes.counts == (2, 1)
+        # the two cats, the dog, the one with a broken XML, which might be a dog; three again for randomness
+        assert len(opened) == 2 + 1 + 1 + 3
+        assert [e.reason for e in probes.exclusions] == ["could not be read (ParseError)"]
 
 
 class TestTheUsersDatasetStaysAsItIs:
@@ -295,9 +426,22 @@ class TestVoc:
         assert by_id(probes) == {"0": (1, [[5, 5, 15, 15]], [[2, 2, 5, 5]]), "1": (0, [[10, 0, 18, 4]], [])}
         assert [(e.source_id, e.reason) for e in probes.exclusions] == [("2", "no object of a known class")]
 
+    def test_a_name_that_no_xml_has_is_an_error_that_lists_what_is_near(self, voc):
+        own = [[("RBC", 30, 10, 50, 30)], [("WBC", 24, 0, 40, 8)], [("Platelets", 1, 1, 9, 9)]]
+        words = "names of the annotated classes (Platelets, RBC, WBC), got Platelet (near: Platelets); for names"
+        with pytest.raises(ValueError, match=re.escape(words)):
+            ProbeSet.from_dataset(voc(own, transforms=PLAIN), class_names=["RBC", "WBC", "Platelet"])
+        more = ["RBC", "WBC", "Platelets", "Parasite"]
+        assert quietly(voc(own, transforms=PLAIN), class_names=more).counts == (1, 1, 1, 0)
+        with pytest.warns(
+            UserWarning,
+            match=re.escape("1 annotated class that the model does not have are ignored regions (Platelets: 1)"),
+        ):
+            ProbeSet.from_dataset(voc(own, transforms=PLAIN), class_names=["WBC", "RBC"])
+
     def test_our_categories_are_those_of_torchvision(self):
         from torchvision.tv_tensors._dataset_wrapper import VOC_DETECTION_CATEGORIES
 
-        from camdebug.probe.torchvision_sets import _VOC_CATEGORIES
+        from camdebug.probe.torchvision_sets import VOC_CATEGORIES
 
-        assert list(_VOC_CATEGORIES) == VOC_DETECTION_CATEGORIES[1:]
+        assert list(VOC_CATEGORIES) == VOC_DETECTION_CATEGORIES[1:]
