@@ -7,14 +7,19 @@ hold · ``words`` what is said
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from camdebug import __version__
 from camdebug.cli.doctor import add_doctor
 from camdebug.cli.parsing import OneLineParser, at_least
 from camdebug.cli.probes import add_probes
+
+_INTERRUPTED, _NOBODY_READS = 130, 141
+"""As shells have it: 128 and the number of the signal."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(options, "run"):
         parser.print_help()
         return 0
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("camdebug: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read has seen enough; what is left would fail again when Python ends
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NOBODY_READS
     return status
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from camdebug.wording import visible
+from camdebug.wording import told, visible
 
 _RENAMED = (
     (r"^(?:source|root|annotation_file|data_yaml|file): ", "SOURCE: "),
@@ -80,3 +80,7 @@ def wrong_input(path: str = "SOURCE") -> Iterator[None]:
     except (TypeError, ValueError, OSError) as error:
         text = re.sub("^path: ", f"{path}: ", str(error)) or type(error).__name__
         raise WrongInputError(in_options(text)) from error
+    except WrongInputError:
+        raise
+    except Exception as error:  # of a transform, dataset or source that others wrote
+        raise WrongInputError(in_options(told(error))) from error

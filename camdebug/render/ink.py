@@ -94,15 +94,15 @@ def fit(sentence: Callable[[int], str], size: int, width: int) -> str:
     return ellipsise(sentence(low), size, width)
 
 
-def ellipsise(text: str, size: int, width: int) -> str:
+def ellipsise(text: str, size: int, width: int, *, bold: bool = False) -> str:
     """``text`` as one printable line of at most ``width`` pixels."""
     line = printable(text)
-    if text_width(line, size) <= width:
+    if text_width(line, size, bold) <= width:
         return line
     keep = len(line)
-    while keep > 0 and text_width(line[:keep].rstrip() + "...", size) > width:
+    while keep > 0 and text_width(line[:keep].rstrip() + "...", size, bold) > width:
         keep -= max(1, keep // 16)
-    return line[: max(keep, 0)].rstrip() + "..." if text_width("...", size) <= width else ""
+    return line[: max(keep, 0)].rstrip() + "..." if text_width("...", size, bold) <= width else ""
 
 
 def wrap(text: str, size: int, width: int, lines: int) -> list[str]:

@@ -6,7 +6,6 @@ import io
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +16,6 @@ from camdebug.numerals import count_of
 from camdebug.probe.probe_set import ProbeSet
 from camdebug.probe.suspicion import suspicions
 from camdebug.render.annotated import draw_annotations
-from camdebug.render.choice import share_out
 from camdebug.render.ink import (
     FAINT,
     LIGHT,
@@ -33,9 +31,9 @@ from camdebug.render.ink import (
     wrap,
     write,
 )
-from camdebug.render.overlay import display_size
 from camdebug.render.picture import Colours, find_colours, to_pictures
-from camdebug.render.probe_sheet_words import TEXT, covered, fault, identity, opening, shared_folder
+from camdebug.render.probe_sheet_layout import GAP, HEAD, Group, Layout, Order, choose, head_height, lay_out
+from camdebug.render.probe_sheet_words import TEXT, covered, fault, identity, opening
 from camdebug.store.disk import write_file
 from camdebug.wording import shown_name
 
@@ -43,49 +41,11 @@ if TYPE_CHECKING:
     from PIL import ImageDraw
     from PIL.Image import Image
 
-SHOWN = 64
-"""So many probes are drawn unasked."""
-MOST_PIXELS = 80_000_000
-"""Of a sheet. Pillow warns of pictures above 89 million, and some viewers refuse them."""
 MOST_COLUMNS = 40
 
-BAND, HEAD = 18, 15
-GAP = 10
+BAND = 18
 FRAME = 3
-_USUAL_WIDTH = 1600
-_NARROWEST_TILE, _NARROWEST = 200, 640
-_ABOVE = 6
-
-Order = Literal["area", "index"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Probes of one class that are drawn, in this order."""
-
-    class_idx: int
-    rows: list[int]
-    probes: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Layout:
-    """In pixels; ``tile`` is height and width of a picture, ``cell`` of a picture with its caption and the gap.
-
-    ``folder`` is what names are shown without.
-    """
-
-    columns: int
-    tile: tuple[int, int]
-    cell: tuple[int, int]
-    folder: str
-
-    @property
-    def width(self) -> int:
-        return max(_NARROWEST, 2 * MARGIN + self.columns * self.cell[1] - GAP)
-
-    def height(self, group: _Group) -> int:
-        return _head_height() + -(-len(group.rows) // self.columns) * self.cell[0]
+_BETWEEN = 12
 
 
 def save_probe_sheet(
@@ -139,8 +99,8 @@ def draw_probe_sheet(
     """
     _check(per_class, columns, sort)
     area = probes.coverage((1, 1))[:, 0, 0].tolist()
-    layout = _layout(probes, columns)
-    groups = _chosen(probes, area, per_class, sort, layout)
+    layout = lay_out(probes, columns)
+    groups = choose(probes, area, per_class, sort, layout)
     colours = find_colours(probes.images.float(), probes.mean, probes.std)
     room = layout.width - 2 * MARGIN
     rows = [row for group in groups for row in group.rows]
@@ -150,12 +110,13 @@ def draw_probe_sheet(
     lines = [(line, size, colour) for text, size, colour in said for line in wrap(text, size, room, 2)]
     band = len(doubts) * line_height(BAND) + 2 * MARGIN if doubts else 0
     top = band + 2 * MARGIN + sum(line_height(size) for _, size, _ in lines)
-    canvas = sheet(layout.width, top + sum(layout.height(group) for group in groups) + MARGIN)
+    canvas = sheet(layout.width, top + layout.height(groups) + MARGIN)
     _write_band(canvas, doubts, band)
     _write_lines(canvas, lines, band + MARGIN)
-    for group in groups:
-        _draw_group(canvas, top, group, probes, area, colours, layout)
-        top += layout.height(group)
+    for shelf in layout.shelves(groups):
+        for group, column in shelf.groups:
+            _draw_group(canvas, (MARGIN + column * layout.cell[1], top), group, probes, area, colours, layout)
+        top += shelf.height
     return canvas
 
 
@@ -170,42 +131,6 @@ def _check(per_class: object, columns: object, sort: object) -> None:
 
 def _is_whole(value: object, least: int, most: float = math.inf) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _layout(probes: ProbeSet, columns: int | None) -> _Layout:
-    tile = display_size(*probes.image_size)
-    cell = (tile[0] + 2 * line_height(TEXT) + GAP + _ABOVE, max(tile[1], _NARROWEST_TILE) + GAP)
-    if columns is None:
-        columns = max(1, min(max(probes.counts), (_USUAL_WIDTH - 2 * MARGIN + GAP) // cell[1]))
-    return _Layout(columns, tile, cell, shared_folder(probes))
-
-
-def _chosen(probes: ProbeSet, area: list[float], per_class: object, sort: Order, layout: _Layout) -> list[_Group]:
-    """Of each class so many that the sheet does not grow too large."""
-    members = [(probes.labels == k).nonzero().flatten().tolist() for k in range(len(probes.class_names))]
-    wanted = [min(len(m), per_class) if isinstance(per_class, int) else len(m) for m in members]
-    limit = min(sum(wanted), SHOWN) if per_class is None else sum(wanted)
-    while True:
-        taken = share_out(wanted, limit) if sum(wanted) > limit else wanted
-        groups = [_group(k, *of_class, area, sort) for k, of_class in enumerate(zip(members, taken, strict=True))]
-        groups = [group for group in groups if group.rows]
-        pixels = layout.width * sum(layout.height(group) for group in groups)
-        if pixels <= MOST_PIXELS or limit == 1:
-            return groups
-        limit = max(1, min(limit - 1, limit * MOST_PIXELS // pixels))
-
-
-def _group(class_idx: int, rows: list[int], quota: int, area: list[float], sort: Order) -> _Group:
-    by_area = sorted(rows, key=lambda i: (area[i], i))
-    picked = [by_area[i] for i in _evenly(len(by_area), quota)]
-    return _Group(class_idx, sorted(picked) if sort == "index" else picked, len(rows))
-
-
-def _evenly(count: int, quota: int) -> list[int]:
-    """``quota`` of ``count``, the first and the last among them; one alone is the middle one."""
-    if quota == 1:
-        return [count // 2]
-    return [round(i * (count - 1) / (quota - 1)) for i in range(quota)]
 
 
 def _write_band(canvas: Image, lines: Sequence[str], height: int) -> None:
@@ -229,34 +154,33 @@ def _write_lines(canvas: Image, lines: Sequence[tuple[str, int, Colour]], y: int
 
 def _draw_group(
     canvas: Image,
-    top: int,
-    group: _Group,
+    at: tuple[int, int],
+    group: Group,
     probes: ProbeSet,
     area: list[float],
     colours: Colours,
-    layout: _Layout,
+    layout: Layout,
 ) -> None:
     from PIL import ImageDraw
 
-    pen = ImageDraw.Draw(canvas)
-    pen.line((MARGIN, top + 2, layout.width - MARGIN, top + 2), fill=(214, 214, 210))
-    _write_head(pen, top + MARGIN, group, probes, layout.width - 2 * MARGIN)
+    (left, top), pen = at, ImageDraw.Draw(canvas)
+    whole = layout.span(group) == layout.columns
+    width = layout.width - 2 * MARGIN if whole else layout.span(group) * layout.cell[1] - GAP
+    pen.line((left, top + 2, left + width, top + 2), fill=(214, 214, 210))
+    _write_head(pen, (left, top + MARGIN), group, probes, width)
     for place, row in enumerate(group.rows):
-        y = top + _head_height() + place // layout.columns * layout.cell[0]
-        x = MARGIN + place % layout.columns * layout.cell[1]
+        y = top + head_height() + place // layout.columns * layout.cell[0]
+        x = left + place % layout.columns * layout.cell[1]
         _draw_probe(canvas, (x, y), row, probes, area[row], colours, layout)
 
 
-def _head_height() -> int:
-    return line_height(HEAD) + 2 * MARGIN + _ABOVE
-
-
-def _write_head(pen: ImageDraw.ImageDraw, y: int, group: _Group, probes: ProbeSet, width: int) -> None:
+def _write_head(pen: ImageDraw.ImageDraw, at: tuple[int, int], group: Group, probes: ProbeSet, width: int) -> None:
     shown = f", {len(group.rows)} shown" if len(group.rows) < group.probes else ""
     count = f"{count_of(group.probes, 'probe')}{shown}"
-    name = ellipsise(shown_name(probes.class_names[group.class_idx]), HEAD, width - text_width(count, HEAD) - 60)
-    write(pen, (MARGIN, y), name, HEAD, bold=True)
-    write(pen, (MARGIN + text_width(name, HEAD, True) + 12, y), count, HEAD, colour=FAINT)
+    room = width - text_width(count, HEAD) - _BETWEEN
+    name = ellipsise(shown_name(probes.class_names[group.class_idx]), HEAD, room, bold=True)
+    write(pen, at, name, HEAD, bold=True)
+    write(pen, (at[0] + text_width(name, HEAD, True) + _BETWEEN, at[1]), count, HEAD, colour=FAINT)
 
 
 def _draw_probe(
@@ -266,7 +190,7 @@ def _draw_probe(
     probes: ProbeSet,
     area: float,
     colours: Colours,
-    layout: _Layout,
+    layout: Layout,
 ) -> None:
     from PIL import Image, ImageDraw
 

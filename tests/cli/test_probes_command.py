@@ -36,6 +36,15 @@ def made():
 
 def failing():
     raise OSError("no such disk\\nsecond line")
+
+class Strange:
+    def __len__(self):
+        raise KeyError("length")
+
+    def __getitem__(self, index):
+        raise KeyError(index)
+
+strange = Strange()
 """
 
 
@@ -246,6 +255,10 @@ WRONG = {
     "training data that is not there": (["VOC", *NAMED, "--train", "nowhere"], "--train: expected annotations"),
     "training data that cannot be made": (["VOC", *NAMED, "--train", "probe_cases:failing"], "(OSError: no such disk)"),
     "training data of no kind": (["VOC", *NAMED, "--train", "probe_cases:number"], "--train: "),
+    "training data that fails in its own way": (
+        ["VOC", *NAMED, "--train", "probe_cases:strange"],
+        "KeyError: 'length'",
+    ),
     "an output that is a file": (["VOC", "--output", "bytes"], "which is a file"),
     "an output with other files": (["VOC", "--output", "."], "which holds something else"),
 }
@@ -287,6 +300,20 @@ def test_what_cannot_be_seen_is_one_line_and_status_2(built, capsys, arguments, 
     assert (out, error.count("\n")) == ("", 1)
     assert error.startswith(f"camdebug probes {arguments[0]}: ")
     assert words in error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"), [(KeyboardInterrupt, 130, "camdebug: interrupted\n"), (BrokenPipeError, 141, "")]
+)
+def test_who_interrupts_or_stops_reading_sees_no_traceback(built, monkeypatch, capsys, error, status, said):
+    from camdebug.cli import probe_sets
+
+    def failing(text):
+        raise error
+
+    monkeypatch.setattr(probe_sets, "say", failing)
+    assert main(["probes", "summary", "set"]) == status
+    assert capsys.readouterr().err == said
 
 
 def test_without_a_part_help_is_shown_and_every_part_has_some(capsys):

@@ -7,11 +7,12 @@ from PIL import Image
 
 from camdebug import ProbeSet
 from camdebug.records import Origin, Provenance
-from camdebug.render import probe_sheet
+from camdebug.render import probe_sheet, probe_sheet_layout
 from camdebug.render.annotated import draw_annotations, outline_mask
 from camdebug.render.ink import DARK, LIGHT, MARGIN, PAPER, WRONG, printable
 from camdebug.render.picture import find_colours
-from camdebug.render.probe_sheet import FRAME, GAP, draw_probe_sheet
+from camdebug.render.probe_sheet import FRAME, draw_probe_sheet
+from camdebug.render.probe_sheet_layout import GAP
 from camdebug.render.probe_sheet_words import covered, identity, middle_cut, opening
 
 GREY = (128, 128, 128)
@@ -252,7 +253,7 @@ class TestChoice:
         assert len(drawn(monkeypatch, numbered([60, 20]), per_class="all")) == 80
 
     def test_a_sheet_never_grows_too_large(self, monkeypatch):
-        monkeypatch.setattr(probe_sheet, "MOST_PIXELS", 2_000_000)
+        monkeypatch.setattr(probe_sheet_layout, "MOST_PIXELS", 2_000_000)
         probes = numbered([40, 40, 1])
         sheet = draw_probe_sheet(probes, per_class="all")
         assert 1_000_000 < sheet.width * sheet.height < 2_300_000
@@ -265,6 +266,27 @@ class TestChoice:
         probes = ProbeSet(torch.rand(3, 1, 4, 4), [0] * 3, torch.tensor([[0.0, 0, 4, 4], [0, 0, 2, 2], [0, 0, 3, 3]]))
         assert drawn(monkeypatch, probes) == [1, 2, 0]
         assert drawn(monkeypatch, probes, sort="index") == [0, 1, 2]
+
+    def test_small_classes_stand_side_by_side(self, monkeypatch):
+        places = {}
+        original = probe_sheet.write
+
+        def noted(pen, at, text, size, **style):
+            places.setdefault(text, at)
+            original(pen, at, text, size, **style)
+
+        monkeypatch.setattr(probe_sheet, "write", noted)
+        step = 200 + GAP
+        sheet = draw_probe_sheet(numbered([1, 2, 4, 3]), columns=4)
+        alone = draw_probe_sheet(numbered([4]), columns=4)
+        heads = [places[str(k)] for k in range(4)]
+        assert [x for x, _ in heads] == [MARGIN, MARGIN + step, MARGIN, MARGIN]
+        assert heads[0][1] == heads[1][1] < heads[2][1] < heads[3][1]
+        row = heads[2][1] - heads[0][1]
+        assert sheet.height - alone.height == 2 * row
+
+    def test_many_classes_of_one_probe_are_no_long_column(self):
+        assert draw_probe_sheet(numbered([1] * 60)).height < draw_probe_sheet(numbered([60])).height * 1.5
 
     def test_columns(self):
         probes = numbered([6])
