@@ -12,6 +12,21 @@ settings.register_profile("camdebug", deadline=None)  # a slow machine is not a 
 settings.load_profile("camdebug")
 
 
+_LONG = (
+    "tests/test_readme_and_demo.py",
+    "tests/callbacks/test_shared_looks.py",
+    "tests/callbacks/test_planted_shortcut.py",
+    "tests/test_observe_planned.py",
+    "tests/test_harmless.py",
+    "tests/store/test_killed.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Files of few but long tests first: two processes that share files out would wait for whoever begins one last."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Small nets: more threads would only wait for each other."""

@@ -15,6 +15,14 @@ from camdebug.dashboard import board
 from camdebug.observe import observer
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_are_heard():
+    """A shell that starts the tests in the background has them ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupting(error, *, at="forward"):
     class Interrupts(Module):
         def __init__(self):
