@@ -33,6 +33,6 @@ def screen(memory: Memory, contrast: BackgroundContrast, *, threshold: float, pl
 
 def _far_below(contrast: BackgroundContrast, threshold: float) -> bool:
     """The contrast is below half of what the threshold asks for, in standard errors."""
-    if not contrast.standard_error > 0:
+    if not contrast.standard_error > 0 or threshold <= 0:  # with nothing left to spend nothing is enough
         return True
-    return contrast.value / contrast.standard_error < NormalDist().inv_cdf(1 - min(threshold, 0.5)) / 2
+    return contrast.value / contrast.standard_error < -NormalDist().inv_cdf(min(threshold, 0.5)) / 2
